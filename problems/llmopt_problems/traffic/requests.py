@@ -1,0 +1,44 @@
+"""Requests as arrays: what the simulator replays and traces are read into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requests:
+    """`n` requests in arrival order, as contiguous arrays.
+
+    `block_ids[block_offsets[i]:block_offsets[i + 1]]` name the full blocks of `block_tokens` tokens at the
+    head of request `i`'s input that other requests may share. Ids are chained: one id stands for a block and
+    everything before it, so equal ids mean equal prefixes (as Mooncake's `hash_ids`). Input beyond those
+    blocks is the request's own and never hits.
+    """
+
+    arrival_s: NDArray[np.float64]
+    """Shape (n,), non-decreasing; ignored in a closed loop."""
+    input_tokens: NDArray[np.int64]
+    """Shape (n,), at least 1."""
+    output_tokens: NDArray[np.int64]
+    """Shape (n,), at least 1; the first is emitted by prefill."""
+    block_offsets: NDArray[np.int64]
+    """Shape (n + 1,)."""
+    block_ids: NDArray[np.int64]
+    """Dense non-negative ids, shape (block_offsets[-1],)."""
+    block_tokens: int
+
+    def __len__(self) -> int:
+        """Number of requests."""
+        return len(self.arrival_s)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workload:
+    """Requests and how they come: open loop at their arrival times, or closed loop."""
+
+    requests: Requests
+    concurrency: int | None = None
+    """Closed loop: that many users, each sending its next request when its last one ends."""
