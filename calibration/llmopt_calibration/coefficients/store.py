@@ -1,0 +1,112 @@
+"""Coefficients of one accelerator and engine: measured where a fit exists, else transferred, else physics
+defaults.
+
+A data file holds the fits of one accelerator × engine, one entry a family (a family names its precision, so
+dtypes are apart). A family without an entry takes the fit of another engine on the same accelerator and is
+labelled *transferred*; a family that nobody measured on the accelerator takes the defaults that its law
+declares and is labelled *default*. The label only ever goes down on this way, never up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any, Literal
+
+from llmopt_calibration.laws import Law, law
+
+Basis = Literal["measured", "transferred", "default"]
+ENGINES = ("sglang", "vllm", "trtllm")
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyCoefficients:
+    """The numbers of one law and where they come from."""
+
+    family: str
+    values: Mapping[str, float]
+    standard_errors: Mapping[str, float]
+    basis: Basis
+    held_out_error: float | None
+    """Mean absolute relative error on shapes not fitted; None for defaults."""
+    training_range: Mapping[str, tuple[float, float]]
+    """Smallest and largest value of every shape symbol that was fitted; empty for defaults."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoefficientSet:
+    """Coefficients of every law on one accelerator under one engine."""
+
+    accelerator: str
+    engine: str
+    families: Mapping[str, FamilyCoefficients]
+
+    def family(self, name: str) -> FamilyCoefficients:
+        """Coefficients of the law `name`; the law's defaults, labelled so, where nothing was fitted."""
+        found = self.families.get(name)
+        return default_coefficients(law(name)) if found is None else found
+
+
+def default_coefficients(of: Law) -> FamilyCoefficients:
+    """What physics suggests for a law that nobody fitted."""
+    return FamilyCoefficients(of.family, of.defaults(), {}, "default", None, {}, "physics default of the law")
+
+
+def load(accelerator: str, engine: str) -> CoefficientSet:
+    """The shipped coefficients of `accelerator` (a catalog name such as H200-SXM) under `engine`.
+
+    An accelerator without data files gets defaults only. Raises `ValueError` on an unknown engine.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is unknown; known: {', '.join(ENGINES)}")
+    families: dict[str, FamilyCoefficients] = {}
+    for other in ENGINES:
+        if other != engine:
+            families = transferred(read_file(accelerator, other)) | families
+    return CoefficientSet(accelerator, engine, families | read_file(accelerator, engine))
+
+
+def transferred(families: Mapping[str, FamilyCoefficients]) -> dict[str, FamilyCoefficients]:
+    """The same coefficients, labelled as taken from another engine."""
+    return {name: replace(item, basis="transferred") for name, item in families.items()}
+
+
+def read_file(accelerator: str, engine: str) -> dict[str, FamilyCoefficients]:
+    """Families fitted for exactly this accelerator and engine; empty when there is no file."""
+    file = resources.files(__package__).joinpath("data", f"{accelerator}.{engine}.json")
+    if not file.is_file():
+        return {}
+    entries = json.loads(file.read_text(encoding="utf-8"))["families"]
+    return {name: parse_family(name, entry) for name, entry in entries.items()}
+
+
+def fitted_pairs() -> tuple[tuple[str, str], ...]:
+    """Every (accelerator, engine) that has a shipped data file, sorted."""
+    files = resources.files(__package__).joinpath("data").iterdir()
+    names = sorted(file.name for file in files if file.name.endswith(".json"))
+    return tuple((name.rsplit(".", 2)[0], name.rsplit(".", 2)[1]) for name in names)
+
+
+def parse_family(name: str, entry: Mapping[str, Any]) -> FamilyCoefficients:
+    """One entry of a data file; `ValueError` when its coefficients are not those that the law declares."""
+    numbers = entry["coefficients"]
+    declared = {item.symbol.name for item in law(name).coefficients}
+    if set(numbers) != declared:
+        raise ValueError(
+            f"{name}: coefficients {sorted(numbers)} but the law declares {sorted(declared)}; refit"
+        )
+    source = entry["source"]
+    return FamilyCoefficients(
+        family=name,
+        values={key: float(item["value"]) for key, item in numbers.items()},
+        standard_errors={key: float(item["standard_error"]) for key, item in numbers.items()},
+        basis=entry["basis"],
+        held_out_error=float(entry["held_out_mape"]),
+        training_range={
+            key: (float(low), float(high)) for key, (low, high) in entry["training_range"].items()
+        },
+        source=f"{source['package']} {source['package_version']}, {source['table']}",
+    )
