@@ -1,0 +1,205 @@
+"""A step law ready for millions of evaluations: tables of what one count decides, tapes for attention.
+
+A `StepCompiler` holds the law of one model on one accelerator as tapes whose inputs include the layout; it
+is made once.  Compiling a layout binds those inputs, runs the count-dependent tapes over 0…max into tables,
+and keeps the two attention tapes.  Nothing is generated or compiled per deployment, and every
+`StepArrays` has one numba type.
+
+A law that is measured rather than written fits in the same type: its tables are the measurements, and a
+measured attention grid is one more tape operation that interpolates in the tape's constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, get_args
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from sympy import Add, Symbol
+
+from llmopt_calibration.lowering import bind, lower
+from llmopt_calibration.step.law import Sees, StepLaw
+from llmopt_calibration.step.symbols import StepSymbols
+from llmopt_calibration.tape import Tape, TapeArrays, evaluate_tape
+
+Table = NDArray[np.float64]
+"""Shape (largest count + 1, 4): seconds, FLOP, HBM bytes, network bytes; row 0 is zero: nothing runs."""
+
+SECONDS: Final = 0
+FLOPS: Final = 1
+HBM_BYTES: Final = 2
+NETWORK_BYTES: Final = 3
+"""Columns of the tables."""
+
+
+class StepArrays(NamedTuple):
+    """One compiled step as numba takes it."""
+
+    rank_tokens: Table
+    engine_tokens: Table
+    heads: Table
+    constant: NDArray[np.float64]
+    """Shape (4,): what every step costs."""
+    decode_seconds: TapeArrays
+    """Inputs b, K."""
+    decode_work: TapeArrays
+    """Inputs b, K; outputs FLOP, HBM bytes, network bytes."""
+    prefill_seconds: TapeArrays
+    """Inputs p, A."""
+    prefill_work: TapeArrays
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledStep:
+    """The step of one deployment."""
+
+    rank_tokens: Table
+    engine_tokens: Table
+    heads: Table
+    constant: NDArray[np.float64]
+    decode_seconds: Tape
+    decode_work: Tape
+    prefill_seconds: Tape
+    prefill_work: Tape
+
+    def arrays(self) -> StepArrays:
+        """The plain arrays, one numba type for every model and deployment."""
+        tapes = (tape.arrays for tape in self._tapes())
+        return StepArrays(self.rank_tokens, self.engine_tokens, self.heads, self.constant, *tapes)
+
+    def scratch(self) -> NDArray[np.float64]:
+        """A scratch array for `step_seconds` and `step_work`; one a thread."""
+        return np.zeros(max(tape.slots for tape in self._tapes()))
+
+    def _tapes(self) -> tuple[Tape, Tape, Tape, Tape]:
+        return (self.decode_seconds, self.decode_work, self.prefill_seconds, self.prefill_work)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepCompiler:
+    """The tapes of one step law, by what operators see; their inputs are the state, then the parameters."""
+
+    symbols: StepSymbols
+    seconds: Mapping[Sees, Tape]
+    work: Mapping[Sees, Tape]
+
+    def compile(
+        self,
+        parameters: Mapping[Symbol, float],
+        max_rank_tokens: int,
+        max_engine_tokens: int,
+        max_batch: int,
+    ) -> CompiledStep:
+        """The step at one value of every parameter (layout entries, frozen symbols).
+
+        `max_rank_tokens` bounds b + p, `max_engine_tokens` N and `max_batch` h; beyond them a step is NaN.
+        """
+        seconds = {sees: bind(tape, parameters) for sees, tape in self.seconds.items()}
+        work = {sees: bind(tape, parameters) for sees, tape in self.work.items()}
+        constant = [seconds["step"].rows([[]])[0], work["step"].rows([[]])[0]]
+        return CompiledStep(
+            _table(seconds["rank_tokens"], work["rank_tokens"], max_rank_tokens),
+            _table(seconds["engine_tokens"], work["engine_tokens"], max_engine_tokens),
+            _table(seconds["heads"], work["heads"], max_batch),
+            np.concatenate(constant),
+            seconds["decode"],
+            work["decode"],
+            seconds["prefill"],
+            work["prefill"],
+        )
+
+
+def step_compiler(law: StepLaw, parameters: Sequence[Symbol] = ()) -> StepCompiler:
+    """The compiler of `law`, whose expressions may hold `parameters` beside the step's state.
+
+    Raises `TapeError` where an operator holds a symbol that is neither a parameter nor what it `sees`.
+    """
+    return StepCompiler(
+        law.symbols,
+        {sees: _lowered(law, sees, parameters, slice(0, 1)) for sees in get_args(Sees)},
+        {sees: _lowered(law, sees, parameters, slice(1, 4)) for sees in get_args(Sees)},
+    )
+
+
+def compile_step(law: StepLaw, max_rank_tokens: int, max_engine_tokens: int, max_batch: int) -> CompiledStep:
+    """The compiled step of a law whose layout is numbers; see `StepCompiler.compile` for the bounds."""
+    return step_compiler(law).compile({}, max_rank_tokens, max_engine_tokens, max_batch)
+
+
+def _lowered(law: StepLaw, sees: Sees, parameters: Sequence[Symbol], columns: slice) -> Tape:
+    """The sums over the operators that see `sees`, as a tape of the state symbols they see and parameters."""
+    rows = [operator.quantities()[columns] for operator in law.operators if operator.sees == sees]
+    empty = [(0,) * (columns.stop - columns.start)]
+    sums = [Add(*column) for column in zip(*(rows or empty), strict=True)]
+    if sees == "rank_tokens":  # b + p is all that counts, so b stands for it
+        sums = [total.subs(law.symbols.p, 0) for total in sums]
+    return lower(sums, [*_state(law.symbols)[sees], *parameters])
+
+
+def _state(symbols: StepSymbols) -> Mapping[Sees, tuple[Symbol, ...]]:
+    return {
+        "rank_tokens": (symbols.b,),
+        "engine_tokens": (symbols.N,),
+        "heads": (symbols.h,),
+        "decode": (symbols.b, symbols.K),
+        "prefill": (symbols.p, symbols.A),
+        "step": (),
+    }
+
+
+def _table(seconds: Tape, work: Tape, largest: int) -> Table:
+    counts = np.arange(1, largest + 1, dtype=np.float64)[:, None]
+    rows = np.concatenate([seconds.rows(counts), work.rows(counts)], axis=1)
+    return np.concatenate([np.zeros((1, 4)), rows])
+
+
+@njit(cache=True)
+def step_seconds(
+    step: StepArrays, scratch: NDArray[np.float64], b: int, K: float, p: int, A: float, N: int, h: int
+) -> float:
+    """Seconds of a step with the state of `StepSymbols`; 0 for an empty step, NaN beyond the tables."""
+    if N <= 0:
+        return 0.0
+    seconds = step.constant[SECONDS] + _tabulated(step, SECONDS, b + p, N, h)
+    if b > 0:
+        seconds += _attention(step.decode_seconds, scratch, float(b), K)
+    if p > 0:
+        seconds += _attention(step.prefill_seconds, scratch, float(p), A)
+    return seconds
+
+
+@njit(cache=True)
+def step_work(
+    step: StepArrays, scratch: NDArray[np.float64], b: int, K: float, p: int, A: float, N: int, h: int
+) -> tuple[float, float, float]:
+    """FLOP, HBM bytes and network bytes of one accelerator a stage in a step, summed over the stages."""
+    if N <= 0:
+        return 0.0, 0.0, 0.0
+    flops = step.constant[FLOPS] + _tabulated(step, FLOPS, b + p, N, h)
+    hbm_bytes = step.constant[HBM_BYTES] + _tabulated(step, HBM_BYTES, b + p, N, h)
+    network_bytes = step.constant[NETWORK_BYTES] + _tabulated(step, NETWORK_BYTES, b + p, N, h)
+    for tape, count, load in ((step.decode_work, b, K), (step.prefill_work, p, A)):
+        if count > 0:
+            flops += _attention(tape, scratch, float(count), load)
+            hbm_bytes += scratch[tape.outputs[1]]
+            network_bytes += scratch[tape.outputs[2]]
+    return flops, hbm_bytes, network_bytes
+
+
+@njit(cache=True)
+def _tabulated(step: StepArrays, column: int, n: int, N: int, h: int) -> float:
+    if n >= len(step.rank_tokens) or len(step.engine_tokens) <= N or h >= len(step.heads):
+        return np.nan
+    return step.rank_tokens[n, column] + step.engine_tokens[N, column] + step.heads[h, column]
+
+
+@njit(cache=True)
+def _attention(tape: TapeArrays, scratch: NDArray[np.float64], count: float, load: float) -> float:
+    """The first output of an attention tape; the others stay in `scratch`."""
+    scratch[0] = count
+    scratch[1] = load
+    evaluate_tape(tape, scratch)
+    return scratch[tape.outputs[0]]

@@ -1,0 +1,70 @@
+"""The state of one step and the layout of an instance, as SymPy symbols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+
+def _state(name: str) -> sp.Symbol:
+    return sp.Symbol(name, real=True, nonnegative=True)
+
+
+def _count(name: str) -> sp.Symbol:
+    return sp.Symbol(name, integer=True, positive=True)
+
+
+@dataclass(frozen=True, slots=True)
+class StepSymbols:
+    """What a step carries, seen by its slowest rank."""
+
+    b: sp.Symbol = field(default_factory=lambda: _state("b"))
+    """Decode sequences."""
+    K: sp.Symbol = field(default_factory=lambda: _state("K"))
+    """Tokens of context of all decode sequences together."""
+    p: sp.Symbol = field(default_factory=lambda: _state("p"))
+    """Prefill tokens."""
+    A: sp.Symbol = field(default_factory=lambda: _state("A"))
+    """Prefill attention work: context attended to, summed over the prefill tokens (query-context pairs)."""
+    N: sp.Symbol = field(default_factory=lambda: _state("N"))
+    """Tokens of the engine's step, all its attention ranks together."""
+    h: sp.Symbol = field(default_factory=lambda: _state("h"))
+    """Sequences of the rank that need logits: decodes and prefill chunks."""
+
+    @property
+    def rank_tokens(self) -> sp.Expr:
+        """Tokens of the rank's step."""
+        return self.b + self.p
+
+    def all(self) -> tuple[sp.Symbol, ...]:
+        """The symbols in the order b, K, p, A, N, h."""
+        return (self.b, self.K, self.p, self.A, self.N, self.h)
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolicLayout:
+    """A `Layout` whose entries are numbers or positive integer symbols."""
+
+    tp: sp.Expr = field(default_factory=lambda: _count("tp"))
+    pp: sp.Expr = field(default_factory=lambda: _count("pp"))
+    ep: sp.Expr = field(default_factory=lambda: _count("ep"))
+    dp: sp.Expr = field(default_factory=lambda: _count("dp"))
+
+    @property
+    def attention_tp(self) -> sp.Expr:
+        """Tensor-parallel ranks that share one attention replica."""
+        return self.tp / self.dp
+
+    @property
+    def moe_tp(self) -> sp.Expr:
+        """Tensor-parallel ranks inside one expert group."""
+        return self.tp / self.ep
+
+    def symbols(self) -> tuple[sp.Symbol, ...]:
+        """The entries that are symbols, in the order tp, pp, ep, dp."""
+        return tuple(entry for entry in self.entries() if isinstance(entry, sp.Symbol))
+
+    def entries(self) -> tuple[sp.Expr, ...]:
+        """tp, pp, ep, dp."""
+        return (self.tp, self.pp, self.ep, self.dp)
