@@ -1,10 +1,11 @@
 """A program: choose one system and, in it, one row of every pool.
 
-A `System` is a set of `Pool`s coupled by metrics. A pool offers `Variant`s (one accelerator type, say); a variant
-is a few `Decision`s with finite domains, `State`s that solve monotone equations, `Attribute` expressions of both,
-and constraints. System metrics are expressions over the attributes of its pools. Everything is SymPy; parameters
-are symbols that get their numbers at solve time. An `Assignment` is a choice in the caller's own words: a system,
-and of each pool a variant and one value of each of its decisions. Nothing here knows what the symbols stand for.
+A `System` is a set of `Pool`s coupled by metrics. A pool offers `Variant`s (one accelerator type, say); a
+variant is a few `Decision`s with finite domains, `State`s that solve monotone equations, `Attribute`
+expressions of both, and constraints. System metrics are expressions over the attributes of its pools.
+Everything is SymPy; parameters are symbols that get their numbers at solve time. An `Assignment` is a
+choice in the caller's own words: a system, and of each pool a variant and one value of each of its
+decisions. Nothing here knows what the symbols stand for.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ Direction: TypeAlias = Literal["at_most", "at_least"]
 TOLERANCE = 1e-9
 """Relative tolerance of every comparison, the same in columns, enumeration, solvers and certificates.
 
-A constraint `sum of terms <= 0` holds when the sum is at most `TOLERANCE` times the sum of the terms' magnitudes;
-a limit `metric <= value` when the metric is at most `value + TOLERANCE * |value|`."""
+A constraint `sum of terms <= 0` holds when the sum is at most `TOLERANCE` times the sum of the terms'
+magnitudes; a limit `metric <= value` when the metric is at most `value + TOLERANCE * |value|`."""
 
 
 class ProgramError(Exception):
@@ -58,10 +59,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The smallest root of `symbol = equation` in [lower, upper]; without one the assignment is infeasible.
+    """The smallest root of `symbol = equation` in [lower, upper]; without one an assignment is infeasible.
 
-    The equation must not decrease in the symbol, and must be at least `lower` at `lower`. It may read decisions,
-    parameters and the states before it.
+    The equation must not decrease in the symbol, and must be at least `lower` at `lower`. It may read
+    decisions, parameters and the states before it.
     """
 
     symbol: Symbol
@@ -72,7 +73,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """`expression <= 0` within `TOLERANCE`; `label` names the group in which it is reported when it conflicts.
+    """`expression <= 0` within `TOLERANCE`; `label` names the group that is reported when it conflicts.
 
     Constraints without a label are rules of validity: never relaxed, never reported as a conflict.
     """
