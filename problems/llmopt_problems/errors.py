@@ -44,6 +44,15 @@ class Fault:
         return f"{head}{value}\n  rule: {self.rule}\n  remedy: {self.remedy}"
 
 
+class RuleError(ValueError):
+    """A broken rule found inside the schema, which does not know the place; `loading` makes it a `Fault`."""
+
+    def __init__(self, what: str, rule: str, remedy: str, at: tuple[str | int, ...] = ()) -> None:
+        """`at`: path from the section that raises to the value at fault."""
+        super().__init__(what)
+        self.what, self.rule, self.remedy, self.at = what, rule, remedy, at
+
+
 class ProblemError(Exception):
     """Bad input. The attributes are those of the first fault; `faults` has all; `str()` is the message."""
 

@@ -1,0 +1,110 @@
+"""A problem: the sections together, and the rules that span several of them."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from ..errors import RuleError
+from ..metrics_catalog import METRICS
+from .fields import SECTION, Count, Seconds, unit_keys, with_units
+from .resources import Engine, Hardware, ModelChoice
+from .search import Search
+from .service import Objective, ServiceLevel
+from .traffic import Traffic
+
+
+class Verification(BaseModel):
+    """How hard an answer is tested by simulation."""
+
+    model_config = SECTION
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="Confidence with which service levels hold."
+    )
+    requests: Count = Field(default=2000, description="Requests of one replication.")
+    replications: int = Field(
+        default=5, ge=1, le=1000, description="Independent simulation runs of a deployment."
+    )
+    max_rounds: int = Field(default=8, ge=1, le=1000, description="Most rounds of solving and simulating.")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of all random streams.")
+
+
+class Limits(BaseModel):
+    """When to stop and answer with the best found so far."""
+
+    model_config = with_units(time=("time",))
+    time_s: Seconds = Field(
+        default=600.0, alias="time", gt=0, description='Wall-clock limit of a solve, such as "10 min".'
+    )
+    _units = model_validator(mode="before")(unit_keys("time"))
+
+
+class Problem(BaseModel):
+    """Which deployment of one model serves this traffic best on this hardware within these service levels."""
+
+    model_config = SECTION
+    kind: Literal["deployment"] = Field(description="What is asked: deployment.")
+    name: str = Field(default="problem", min_length=1, max_length=200, description="Name for reports.")
+    model: ModelChoice = Field(description="The model to serve.")
+    hardware: Hardware = Field(description="The accelerators on offer.")
+    engine: Engine = Field(default="sglang", description="Serving engine whose fitted coefficients are used.")
+    traffic: Traffic = Field(description="The requests to serve.")
+    slo: tuple[ServiceLevel, ...] = Field(
+        default=(), strict=False, max_length=64, description="Service levels; every one must hold."
+    )
+    search: Search = Field(default=Search(), description="What may be chosen.")
+    objectives: tuple[Objective, ...] = Field(
+        strict=False, min_length=1, max_length=3, description="One to three; several give a Pareto front."
+    )
+    verification: Verification = Field(default=Verification(), description="How answers are tested.")
+    limits: Limits = Field(default=Limits(), description="When to stop.")
+
+    @model_validator(mode="after")
+    def _bounds_agree(self) -> Self:
+        seen: dict[tuple[str, str], float] = {}
+        for index, level in enumerate(self.slo):
+            if (level.key, level.bound) in seen:
+                raise RuleError(
+                    f"{level.key} has this bound already",
+                    "slo-duplicate",
+                    "keep the tighter of the two",
+                    ("slo", index),
+                )
+            seen[level.key, level.bound] = level.value
+            if seen.get((level.key, "at_most"), float("inf")) < seen.get((level.key, "at_least"), 0.0):
+                raise RuleError(
+                    f"no {level.key} is at most {seen[level.key, 'at_most']:g} and at least "
+                    f"{seen[level.key, 'at_least']:g}",
+                    "slo-contradiction",
+                    "raise at_most or lower at_least",
+                    ("slo", index, level.bound),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_distinct(self) -> Self:
+        keys = [objective.key for objective in self.objectives]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise RuleError(
+                    f"{key} is an objective already",
+                    "objective-duplicate",
+                    "remove one",
+                    ("objectives", index),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _goodput_has_levels(self) -> Self:
+        if any(METRICS[level.metric].needs_statistic for level in self.slo):
+            return self
+        for index, objective in enumerate(self.objectives):
+            if objective.metric == "goodput":
+                raise RuleError(
+                    "goodput counts requests that meet the latency service levels, and there are none",
+                    "goodput-needs-slo",
+                    "add a service level on ttft, tpot, itl or e2e",
+                    ("objectives", index),
+                )
+        return self

@@ -1,0 +1,82 @@
+"""The search section: the finite domain of every decision, and the fixed settings of the engines."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from ..deployment import Mode, RouterPolicy
+from ..errors import RuleError
+from .domains import CountDomain, Domain, domain_of
+from .fields import Share, unit_keys, with_units
+
+
+class Search(BaseModel):
+    """What the optimizer may choose. A domain left out is filled by `with_defaults`."""
+
+    model_config = with_units(memory_fraction=("share",))
+    modes: tuple[Mode, ...] = Field(
+        default=("aggregated", "disaggregated"), strict=False, description="Serving modes to consider."
+    )
+    tp: Domain | None = Field(
+        default=None,
+        description="Tensor-parallel ranks of an instance; default: powers of two within a node.",
+    )
+    pp: Domain = Field(default=domain_of(1), description="Pipeline stages of an instance.")
+    ep: Domain | None = Field(
+        default=None, description="Expert-parallel groups; default: those of tp for an MoE model, else 1."
+    )
+    attention_dp: Domain | None = Field(
+        default=None,
+        description="Attention data-parallel ranks; default: those of tp for an MoE model, else 1.",
+    )
+    instances: Domain | None = Field(
+        default=None, description="Instances of a pool; default: every count that the hardware allows."
+    )
+    chunk_tokens: Domain = Field(
+        default=domain_of(512, 1024, 2048, 4096, 8192),
+        description="Token budget of one rank's step, decodes included.",
+    )
+    batch_cap: Domain = Field(
+        default=domain_of(16, 32, 64, 128, 256), description="Requests that one rank may run at a time."
+    )
+    router: RouterPolicy = Field(default="shortest_queue", description="How requests are spread over ranks.")
+    prefix_cache: bool = Field(default=True, description="Whether ranks keep the KV of prefixes for reuse.")
+    memory_fraction: Share = Field(
+        default=0.9, gt=0, le=1, description="Part of accelerator memory that the engine may use."
+    )
+    _units = model_validator(mode="before")(unit_keys("memory_fraction"))
+
+    def with_defaults(self, moe: bool, node_gpus: int, gpus: int) -> Search:
+        """The same search with every domain filled in: for a model, a node size and a number of accelerators."""
+        tp = self.tp or domain_of(*(2**k for k in range(node_gpus.bit_length()) if 2**k <= gpus))
+        groups = domain_of(*sorted({1, *tp.values})) if moe else domain_of(1)
+        filled: dict[str, CountDomain] = {
+            "tp": tp,
+            "ep": self.ep or groups,
+            "attention_dp": self.attention_dp or groups,
+            "instances": self.instances or domain_of(*range(1, gpus // tp.values[0] + 1)),
+        }
+        return self.model_copy(update=filled)
+
+    @model_validator(mode="after")
+    def _modes_sound(self) -> Self:
+        if not self.modes:
+            raise RuleError(
+                "no mode is left", "domain-empty", "list aggregated, disaggregated or both", ("modes",)
+            )
+        if len(set(self.modes)) < len(self.modes):
+            raise RuleError("a mode is listed twice", "domain-duplicate", "list each mode once", ("modes",))
+        return self
+
+    @model_validator(mode="after")
+    def _cache_aware_has_cache(self) -> Self:
+        if self.router == "cache_aware" and not self.prefix_cache:
+            raise RuleError(
+                "a cache-aware router needs the prefix cache",
+                "cache-aware-needs-prefix-cache",
+                "set prefix_cache: true or another router",
+                ("router",),
+            )
+        return self
