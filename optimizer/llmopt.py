@@ -1,1 +1,74 @@
-"""The facade: `import llmopt`, `python -m llmopt`."""
+"""The facade: `import llmopt`, `python -m llmopt`.
+
+    answer = llmopt.solve(llmopt.load("problem.yaml"))
+    print(answer)
+    answer.pareto            # a pandas DataFrame, one row a verified deployment
+    answer.write("out")
+
+Importing loads nothing of the library; each name fetches what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from llmopt_optimizer.answer import Answer
+    from llmopt_optimizer.loop import Progress, Simulation
+    from llmopt_problems import Problem
+    from llmopt_problems import catalog as catalog
+    from llmopt_problems.deployment import Deployment
+
+__all__ = ["catalog", "load", "simulate", "solve"]
+
+
+def load(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Problem:
+    """The problem in a file, or the bundled example of that name, with `path=value` overrides applied.
+
+    Raises `llmopt_problems.errors.ProblemError`, whose text says what is wrong, where, and what to do.
+    """
+    from llmopt_problems import load as load_problem
+
+    return load_problem(path, overrides)
+
+
+def solve(problem: Problem, progress: Callable[[Progress], None] | None = None) -> Answer:
+    """The verified Pareto-optimal deployments of `problem`, with what was refused and how far the proof goes."""
+    from llmopt_optimizer.answer import Answer
+    from llmopt_optimizer.loop import solve_problem
+
+    return Answer(problem, solve_problem(problem, progress=progress))
+
+
+def simulate(problem: Problem, deployment: Deployment | str) -> Simulation:
+    """The simulated metrics of one deployment under the traffic of `problem`.
+
+    `deployment` may be the text that `llmopt simulate --deployment` takes, such as `"tp=4,instances=2"`.
+    """
+    from llmopt_optimizer.cli.deployment_text import parse_deployment
+    from llmopt_optimizer.loop import simulate_problem
+
+    chosen = parse_deployment(deployment, problem) if isinstance(deployment, str) else deployment
+    return simulate_problem(problem, chosen)
+
+
+def __getattr__(name: str) -> Any:
+    """`llmopt.catalog` and `llmopt.__version__`, fetched when they are asked for."""
+    if name == "catalog":
+        from importlib import import_module
+
+        return import_module("llmopt_problems.catalog")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("llmopt")
+    raise AttributeError(f"module 'llmopt' has no attribute {name!r}")
+
+
+if __name__ == "__main__":
+    from llmopt_optimizer.cli import main
+
+    main()

@@ -1,8 +1,8 @@
 """Files that appear whole or not at all.
 
-A set of files is first written under temporary names in the target directory and flushed to disk; only when all
-of them are complete are they renamed into place, one after the other. A failure before that leaves whatever stood
-there before untouched and removes the temporary files.
+A set of files is first written under temporary names in the target directory and flushed to disk; only when
+all of them are complete are they renamed into place, one after the other. A failure before that leaves what
+stood there untouched and removes the temporary files.
 """
 
 from __future__ import annotations
@@ -35,10 +35,7 @@ def prepare_directory(directory: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=target):
             pass
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            target, f"cannot be written to ({reason})", "choose another --out directory"
-        ) from error
+        raise _refused(target, error) from error
     return target
 
 
@@ -55,13 +52,15 @@ def write_files(directory: str | Path, contents: Mapping[str, str]) -> None:
         for temporary, final in staged:
             temporary.replace(final)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            target, f"cannot be written to ({reason})", "free space or choose another --out"
-        ) from error
+        raise _refused(target, error) from error
     finally:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)
+
+
+def _refused(directory: Path, error: OSError) -> OutputError:
+    rule = f"cannot be written to ({error.strerror or error})"
+    return OutputError(directory, rule, "free space there or choose another --out directory")
 
 
 def _staged(directory: Path, name: str, text: str) -> Path:

@@ -113,7 +113,7 @@ def with_unit(value: float, unit: str) -> str:
         return duration(value)
     if unit in ("B", "bytes"):
         return _BY_DIMENSION["memory"](value)
-    return f"{number(value)} {unit}".rstrip()
+    return f"{count(value)} {unit}".rstrip()
 
 
 def metric_label(name: str) -> str:
@@ -159,6 +159,7 @@ def _pool_sentence(pool: PoolDeployment) -> str:
     purpose = {"serve": "serving", "prefill": "for prefill", "decode": "for decode"}[pool.role]
     plural = "instance" if pool.instances == 1 else "instances"
     return (
-        f"{pool.instances} {plural} {purpose}, each {layout_text(pool)} on {pool.layout.world} {pool.accelerator}, "
-        f"with {pool.chunk_tokens} tokens a step and at most {pool.batch_cap} running requests a rank."
+        f"{pool.instances} {plural} {purpose}, each {layout_text(pool)} on {pool.layout.world} "
+        f"{pool.accelerator}, with {pool.chunk_tokens} tokens a step "
+        f"and at most {pool.batch_cap} running requests a rank."
     )

@@ -1,4 +1,4 @@
-"""A result as pandas frames: one row a deployment, a round or a check; numbers in SI units, as in the result."""
+"""A result as pandas frames: one row a deployment, a round or a check, in the SI units of the result."""
 
 from __future__ import annotations
 

@@ -8,14 +8,14 @@ old form could misread the new one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from llmopt_optimizer.output.files import OutputError
 from llmopt_optimizer.result import Result
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 class ResultDocument(BaseModel):

@@ -1,7 +1,7 @@
-"""The printed answer: what to launch first, then the front, what was refused and why, and how far the proof goes.
+"""The printed answer: what to launch, then the front, what was refused and why, and how far the proof goes.
 
-A section is a function from a `Result` to something rich can print; an empty section is left out. Only verified
-points can be recommended, because only they are in `Result.front`.
+A section is a function from a `Result` to something rich can print; an empty section is left out. Only
+verified points can be recommended, because only they are in `Result.front`.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _check_line(name: str, passed: bool, detail: str) -> Text:
 
 
 def _provenance(result: Result) -> Iterator[Text]:
-    """Families grouped by the basis of their coefficients, so that a default is never mistaken for a measurement."""
+    """Families grouped by the basis of their coefficients, so that no default passes for a measurement."""
     grouped: dict[str, list[str]] = {}
     for family, basis in result.provenance.items():
         grouped.setdefault(basis, []).append(family)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
 def write(result: Result, problem: Problem, directory: str | Path) -> tuple[Path, ...]:
     """Write `pareto.csv` and `result.json` into `directory` and give their paths.
 
-    `pareto.csv` holds verified deployments only and, for an infeasible problem, none. Both files appear complete or
-    the earlier ones stay. Raises `OutputError` when the directory cannot be written.
+    `pareto.csv` holds verified deployments only and, for an infeasible problem, none. Both files appear
+    complete or the earlier ones stay. Raises `OutputError` when the directory cannot be written.
     """
-    from importlib.metadata import version
-
     target = prepare_directory(directory)
     contents = {
         "pareto.csv": frames.front(result).to_csv(index=False, lineterminator="\n"),
-        "result.json": result_text(result, problem.model_dump(mode="json"), version("llmopt")),
+        "result.json": document_text(result, problem),
     }
     write_files(target, contents)
     return tuple(target / name for name in contents)
+
+
+def document_text(result: Result, problem: Problem) -> str:
+    """The content of `result.json`."""
+    return result_text(result, problem.model_dump(mode="json", by_alias=True), version("llmopt"))

@@ -1,0 +1,152 @@
+"""The commands: each declares its arguments and hands over to a function that does the work.
+
+Nothing but typer is imported before a command runs, so that `llmopt --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .outcome import EXIT_CODES_HELP, ExitCode, exit_code
+
+app = typer.Typer(
+    name="llmopt",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich would double the start-up time
+    pretty_exceptions_enable=False,
+    epilog=EXIT_CODES_HELP,
+)
+
+Problem = Annotated[
+    str, typer.Argument(metavar="PROBLEM", help="A problem file, or the name of a bundled example.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Change one value of the problem, e.g. slo.0.at_most='1 s'."
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the simulations.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"llmopt {version('llmopt')}")
+        raise typer.Exit
+
+
+@app.callback()
+def llmopt(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find the best ways to deploy a language model: proven by optimization, confirmed by simulation."""
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def solve(
+    problem: Problem,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write pareto.csv and result.json here.")
+    ] = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", metavar="TIME", help="Stop after this long, e.g. '2 min'.")
+    ] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Find the verified Pareto-optimal deployments of PROBLEM."""
+
+    def work() -> ExitCode:
+        from .commands import Inputs, run_solve
+
+        return run_solve(Inputs.of(problem, overrides, seed, time_limit), out, as_json=json, quiet=quiet)
+
+    _finish(work, debug)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def simulate(
+    problem: Problem,
+    deployment: Annotated[
+        str,
+        typer.Option(
+            "--deployment",
+            metavar="DEPLOYMENT",
+            help="A JSON or YAML file, JSON text, 'tp=4,instances=2', or 'prefill.tp=4,decode.tp=8'.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the JSON here instead of printing it.")
+    ] = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Simulate one deployment and print its metrics as JSON."""
+
+    def work() -> ExitCode:
+        from .commands import Inputs, run_simulate
+
+        return run_simulate(Inputs.of(problem, overrides, seed), deployment, out)
+
+    _finish(work, debug)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def check(problem: Problem, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Read PROBLEM and report every mistake in it."""
+
+    def work() -> ExitCode:
+        from .commands import Inputs, run_check
+
+        return run_check(Inputs.of(problem, overrides))
+
+    _finish(work, debug)
+
+
+@app.command()
+def schema(debug: Debug = False) -> None:
+    """Print the JSON Schema of problem files."""
+
+    def work() -> ExitCode:
+        from .commands import run_schema
+
+        return run_schema()
+
+    _finish(work, debug)
+
+
+@app.command()
+def catalog(
+    section: Annotated[
+        str | None, typer.Argument(metavar="[models|accelerators|links]", help="One section; all without it.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the models, accelerators and links that problems can name."""
+
+    def work() -> ExitCode:
+        from .catalog import run_catalog
+
+        return run_catalog(section, as_json=json)
+
+    _finish(work, debug)
+
+
+def _finish(work: Callable[[], ExitCode], debug: bool) -> None:
+    raise typer.Exit(exit_code(work, debug))

@@ -1,0 +1,111 @@
+"""What the commands do: read the problem, call the library, write and print the answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from llmopt_optimizer.cli.outcome import ExitCode
+from llmopt_optimizer.output.files import prepare_directory, write_files
+from llmopt_optimizer.output.table import console_for, print_result
+from llmopt_optimizer.output.writing import document_text, write
+from llmopt_optimizer.result import Result, Status
+from llmopt_problems import Problem, load
+
+_CODES = {
+    Status.PROVEN: ExitCode.SOLVED,
+    Status.FEASIBLE: ExitCode.SOLVED,
+    Status.INFEASIBLE: ExitCode.INFEASIBLE,
+    Status.FAILED: ExitCode.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """A problem as the command line names it: file or example, and changes to it."""
+
+    problem: str
+    overrides: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        problem: str,
+        overrides: Sequence[str] | None,
+        seed: int | None = None,
+        time_limit: str | None = None,
+    ) -> Self:
+        """The inputs with `--seed` and `--time-limit` spelled as overrides, so that they win over `--set`."""
+        seeds = () if seed is None else (f"verification.seed={seed}",)
+        limits = () if time_limit is None else (f"limits.time={time_limit}",)
+        return cls(problem, (*(overrides or ()), *seeds, *limits))
+
+    def load(self) -> Problem:
+        """The checked problem; raises `ProblemError`."""
+        return load(self.problem, self.overrides)
+
+
+def run_solve(inputs: Inputs, out: Path | None, *, as_json: bool, quiet: bool) -> ExitCode:
+    """Solve, write to `out` (nothing when the solve failed), print the answer."""
+    from llmopt_optimizer.cli.progress import progress_shown
+    from llmopt_optimizer.loop import solve_problem
+
+    problem = inputs.load()
+    if out is not None:
+        prepare_directory(out)
+    with progress_shown(quiet) as report:
+        result = solve_problem(problem, progress=report)
+    if out is not None and result.status is not Status.FAILED:
+        write(result, problem, out)
+    _show(result, problem, as_json=as_json, quiet=quiet)
+    return _CODES[result.status]
+
+
+def _show(result: Result, problem: Problem, *, as_json: bool, quiet: bool) -> None:
+    if result.status is Status.FAILED:
+        print(f"failed: {result.message or result.status.sentence}", file=sys.stderr)
+    if quiet:
+        return
+    if as_json:
+        sys.stdout.write(document_text(result, problem))
+    else:
+        print_result(result, console_for(sys.stdout))
+
+
+def run_simulate(inputs: Inputs, deployment: str, out: Path | None) -> ExitCode:
+    """Simulate one deployment; the JSON goes to the file `out` or to stdout."""
+    from llmopt_optimizer.cli.deployment_text import parse_deployment
+    from llmopt_optimizer.loop import simulate_problem
+    from llmopt_optimizer.output.record import simulation_text
+
+    problem = inputs.load()
+    chosen = parse_deployment(deployment, problem)
+    if out is not None:
+        prepare_directory(out.parent)
+    text = simulation_text(simulate_problem(problem, chosen), chosen)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_files(out.parent, {out.name: text})
+    return ExitCode.SOLVED
+
+
+def run_check(inputs: Inputs) -> ExitCode:
+    """Read the problem and say in a few lines what was understood."""
+    from llmopt_optimizer.output.summary import problem_summary
+
+    print(problem_summary(inputs.load()))
+    return ExitCode.SOLVED
+
+
+def run_schema() -> ExitCode:
+    """Print the JSON Schema of problem files."""
+    import json
+
+    from llmopt_problems import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return ExitCode.SOLVED

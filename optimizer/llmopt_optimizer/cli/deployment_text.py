@@ -1,0 +1,195 @@
+"""`--deployment`: a deployment as a file, as JSON, or as `key=value` pairs, made into one form and checked.
+
+Two shapes are understood. The long one is what `result.json` holds: `pools`, each with `role` and `layout`.
+The short one gives the keys of one pool (`tp=4,instances=2`), or of two with the role in front
+(`prefill.tp=4,decode.tp=8`). What is left out comes from the problem: its accelerator when it offers one, its
+router and prefix cache, the largest chunk and batch cap of its search; layouts default to one instance with
+every degree 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from llmopt_optimizer.cli.outcome import InputError
+from llmopt_problems import Problem
+from llmopt_problems.deployment import Deployment, Layout, Mode, PoolDeployment, Role, RouterPolicy
+
+LARGEST_FILE_BYTES = 1_000_000
+_LAYOUT_KEYS = ("tp", "pp", "ep", "dp")
+_SHARED_KEYS = ("mode", "router", "prefix_cache")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _LayoutInput(_Strict):
+    tp: PositiveInt = 1
+    pp: PositiveInt = 1
+    ep: PositiveInt = 1
+    dp: PositiveInt = 1
+
+
+class _PoolInput(_Strict):
+    role: Role
+    accelerator: str
+    layout: _LayoutInput = _LayoutInput()
+    instances: PositiveInt = 1
+    chunk_tokens: PositiveInt
+    batch_cap: PositiveInt
+
+    def pool(self) -> PoolDeployment:
+        fields = self.model_dump()
+        return PoolDeployment(**{**fields, "layout": Layout(**fields["layout"])})
+
+
+class _DeploymentInput(_Strict):
+    mode: Mode
+    pools: list[_PoolInput] = Field(min_length=1, max_length=2)
+    router: RouterPolicy
+    prefix_cache: bool
+
+    @model_validator(mode="after")
+    def _roles_fit_the_mode(self) -> _DeploymentInput:
+        expected = {"aggregated": ["serve"], "disaggregated": ["prefill", "decode"]}[self.mode]
+        found = [pool.role for pool in self.pools]
+        if sorted(found) != sorted(expected):
+            raise ValueError(
+                f"{self.mode} serving has the pools {', '.join(expected)}, not {', '.join(found)}"
+            )
+        return self
+
+
+def parse_deployment(text: str, problem: Problem) -> Deployment:
+    """The deployment that `text` (file name, JSON or pairs) describes, completed from `problem`.
+
+    Raises `InputError` naming the key at fault.
+    """
+    document = _document(text)
+    long_form = document if "pools" in document else _long_form(document)
+    try:
+        checked = _DeploymentInput.model_validate(_completed(long_form, problem))
+    except ValidationError as error:
+        raise InputError(_explained(error)) from error
+    pools = sorted((entry.pool() for entry in checked.pools), key=lambda pool: pool.role == "decode")
+    return Deployment(checked.mode, tuple(pools), checked.router, checked.prefix_cache)
+
+
+def _document(text: str) -> dict[str, Any]:
+    """The keys and values of `text`, whatever its form."""
+    if text.lstrip().startswith("{"):
+        loaded = _parsed(text, "the JSON text")
+    elif "=" in text and not Path(text).is_file():
+        return dict(_pair(part) for part in text.split(",") if part.strip())
+    else:
+        loaded = _parsed(_file_text(Path(text)), text)
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise InputError('--deployment: expected keys and values, such as {"tp": 4, "instances": 2}')
+    return loaded
+
+
+def _file_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise InputError(f"--deployment: {path} is larger than {LARGEST_FILE_BYTES} bytes")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        advice = "give a file, JSON text, or pairs such as tp=4,instances=2"
+        raise InputError(f"--deployment: {path} cannot be read ({error}); {advice}") from error
+
+
+def _parsed(text: str, source: str) -> Any:
+    """JSON or YAML; JSON first, because its errors are clearer and YAML's aliases are not wanted here."""
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError(f"--deployment: {source} is not JSON: {error}") from error
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise InputError(
+                f"--deployment: {source} uses YAML aliases, which are not read here; write it out"
+            )
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"--deployment: {source} is not YAML: {error}") from error
+
+
+def _pair(part: str) -> tuple[str, Any]:
+    key, separator, value = part.partition("=")
+    if not separator:
+        raise InputError(f"--deployment: {part.strip()!r} is not key=value")
+    return key.strip(), {"true": True, "false": False}.get(value.strip(), _number_or_text(value.strip()))
+
+
+def _number_or_text(value: str) -> int | str:
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else value
+
+
+def _long_form(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The short form with its pools spelled out."""
+    shared = {key: value for key, value in document.items() if key in _SHARED_KEYS}
+    pools: dict[str, dict[str, Any]] = {}
+    for key, value in _flat(document).items():
+        role, dot, name = key.rpartition(".")
+        if key not in _SHARED_KEYS:
+            pools.setdefault(role if dot else "serve", {})[name] = value
+    return {**shared, "pools": [_pool_form(role, keys) for role, keys in pools.items()]}
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        inner = (
+            {f"{key}.{name}": entry for name, entry in value.items()}
+            if isinstance(value, dict)
+            else {key: value}
+        )
+        flat |= inner
+    return flat
+
+
+def _pool_form(role: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+    layout = {key: value for key, value in keys.items() if key in _LAYOUT_KEYS}
+    others = {key: value for key, value in keys.items() if key not in _LAYOUT_KEYS}
+    return {"role": role, "layout": layout, **others}
+
+
+def _completed(document: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
+    entries = document["pools"]
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError("--deployment: pools must be a list, each entry with keys and values")
+    pools = [{**_pool_defaults(problem), **entry} for entry in entries]
+    shared = {
+        "mode": "aggregated" if len(entries) == 1 else "disaggregated",
+        "router": problem.search.router,
+        "prefix_cache": problem.search.prefix_cache,
+    }
+    return {**shared, **document, "pools": pools}
+
+
+def _pool_defaults(problem: Problem) -> dict[str, Any]:
+    offers = problem.hardware.accelerators
+    accelerator = {"accelerator": offers[0].name} if len(offers) == 1 else {}
+    search = problem.search
+    return {
+        **accelerator,
+        "chunk_tokens": max(search.chunk_tokens.values),
+        "batch_cap": max(search.batch_cap.values),
+    }
+
+
+def _explained(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors(include_url=False):
+        where = ".".join(str(part) for part in fault["loc"]) or "deployment"
+        value = "" if isinstance(fault["input"], dict | list | BaseModel) else f" (got {fault['input']!r})"
+        lines.append(f"--deployment: {where}: {fault['msg']}{value}")
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""What a problem asks for, in a few lines that a person can check against their intention."""
+
+from __future__ import annotations
+
+from llmopt_optimizer.output.formatting import duration, metric_label, metric_value
+from llmopt_problems import Problem
+from llmopt_problems.schema import Objective, ServiceLevel
+
+
+def problem_summary(problem: Problem) -> str:
+    """The problem in lines of `key: value`."""
+    lines = {
+        "problem": problem.name,
+        "model": _model(problem),
+        "hardware": _hardware(problem),
+        "traffic": _traffic(problem),
+        "service levels": "; ".join(map(_level, problem.slo)) or "none",
+        "objectives": "; ".join(map(_objective, problem.objectives)),
+        "modes": ", ".join(problem.search.modes),
+        "verification": _verification(problem),
+    }
+    width = max(map(len, lines)) + 2
+    return "\n".join(f"{key + ':':<{width}}{value}" for key, value in lines.items())
+
+
+def _model(problem: Problem) -> str:
+    choice = problem.model
+    return f"{choice.name or choice.config}, {choice.weights} weights, {choice.kv_cache} KV cache"
+
+
+def _hardware(problem: Problem) -> str:
+    offers = problem.hardware.accelerators
+    return "; ".join(f"up to {offer.count} {offer.name} at {offer.price_usd_per_h:g} $/h" for offer in offers)
+
+
+def _traffic(problem: Problem) -> str:
+    """The traffic section as the file would give it: process and lengths with their parameters."""
+    sections = problem.traffic.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return "; ".join(f"{key} {_values(value)}" for key, value in sections.items())
+
+
+def _values(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(str(entry) if name in _NAMING else f"{name} {entry}" for name, entry in value.items())
+
+
+_NAMING = ("process", "distribution")
+"""Keys whose value says it all."""
+
+
+def _level(level: ServiceLevel) -> str:
+    sign = "≤" if level.bound == "at_most" else "≥"
+    return f"{metric_label(level.key)} {sign} {metric_value(level.key, level.value)}"
+
+
+def _objective(objective: Objective) -> str:
+    return f"{objective.sense} {metric_label(objective.key)}"
+
+
+def _verification(problem: Problem) -> str:
+    asked = problem.verification
+    runs = f"{asked.replications} simulations of {asked.requests} requests, seed {asked.seed}"
+    return f"{runs}, {asked.confidence:.0%} confidence, at most {duration(problem.limits.time_s)}"
