@@ -1,6 +1,8 @@
 """The operators of one forward pass of a model under a parallel layout, as one symbolic step law."""
 
+from llmopt_calibration.precision import Precision
+from llmopt_calibration.step.assemble import step_law
 from llmopt_calibration.step.law import Operator, StepLaw
-from llmopt_calibration.step.symbols import StepSymbols, SymbolicLayout
+from llmopt_calibration.step.symbols import StepSymbols, SymbolicLayout, symbolic
 
-__all__ = ["Operator", "StepLaw", "StepSymbols", "SymbolicLayout"]
+__all__ = ["Operator", "Precision", "StepLaw", "StepSymbols", "SymbolicLayout", "step_law", "symbolic"]

@@ -12,10 +12,10 @@ from typing import Literal
 
 import sympy as sp
 
+from llmopt_calibration.coefficients import Basis
 from llmopt_calibration.step.symbols import StepSymbols
 
 Sees = Literal["rank_tokens", "engine_tokens", "heads", "decode", "prefill", "step"]
-Basis = Literal["measured", "transferred", "default"]
 
 
 @dataclass(frozen=True, slots=True)

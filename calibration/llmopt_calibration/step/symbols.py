@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
+from llmopt_problems.deployment import Layout
+
 
 def _state(name: str) -> sp.Symbol:
     return sp.Symbol(name, real=True, nonnegative=True)
@@ -68,3 +70,10 @@ class SymbolicLayout:
     def entries(self) -> tuple[sp.Expr, ...]:
         """tp, pp, ep, dp."""
         return (self.tp, self.pp, self.ep, self.dp)
+
+
+def symbolic(layout: Layout | SymbolicLayout) -> SymbolicLayout:
+    """The layout as expressions."""
+    if isinstance(layout, SymbolicLayout):
+        return layout
+    return SymbolicLayout(*(sp.Integer(entry) for entry in (layout.tp, layout.pp, layout.ep, layout.dp)))

@@ -1,0 +1,96 @@
+"""The operators of feed-forward blocks: dense ones, routed and shared experts, and how tokens reach them.
+
+All see the tokens N of the engine. They arrive and leave in one of three ways:
+- dp = 1: every rank has all tokens; an all-reduce over tp sums the parts, with or without expert groups;
+- dp > 1, or a dense block: an all-gather over the dp ranks before, a reduce-scatter over tp after;
+- dp > 1 and ep > 1: an all-to-all takes a token to the expert groups that it chose, another takes it back.
+With dp > 1 the ranks of one attention replica then gather their tokens again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sympy as sp
+
+from llmopt_calibration.laws.gemm import FORMATS
+from llmopt_calibration.step.context import ACTIVATION_BYTES, StepContext
+from llmopt_calibration.step.law import Operator
+from llmopt_problems.models.spec import Component, DenseFfn, Ffn, MoeFfn
+
+
+def feed_forward_operators(context: StepContext, ffn: Ffn, count: int) -> Iterator[Operator]:
+    """`count` equal feed-forward blocks with their communication."""
+    match ffn:
+        case DenseFfn():
+            yield from _dense(context, "dense_ffn", (ffn.intermediate, ffn.gated), count, sp.S.One)
+            yield from _exchange(context, "dense_ffn", count, sp.S.Zero)
+        case MoeFfn():
+            yield from _experts(context, ffn, count)
+            yield from _dispatch(context, ffn, count)
+            yield from _exchange(context, "moe", count, context.dispatched)
+
+
+def _dense(
+    context: StepContext, name: Component, shape: tuple[int, bool], count: int, spread: sp.Expr
+) -> Iterator[Operator]:
+    """A block of (width, gated) on N / `spread` tokens, its width divided over tp / `spread` ranks."""
+    tokens, hidden = context.symbols.N / spread, context.model.hidden
+    width = shape[0] * spread / context.layout.tp
+    inward = width * (2 if shape[1] else 1)
+    yield context.gemm(f"{name}.up", name, "engine_tokens", count, tokens, hidden, inward)
+    moved = ACTIVATION_BYTES * tokens * (inward + width)
+    yield context.elementwise(f"{name}.activation", "engine_tokens", count, moved)
+    yield context.gemm(f"{name}.down", name, "engine_tokens", count, tokens, width, hidden)
+
+
+def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
+    tokens, hidden, spread = context.symbols.N, context.model.hidden, context.spread
+    yield context.gemm("moe.router", "router", "engine_tokens", count, tokens / spread, hidden, ffn.experts)
+    yield context.operator(
+        "moe.experts",
+        f"moe_{context.weights['routed_experts']}",
+        "engine_tokens",
+        count,
+        tokens=tokens,
+        hidden=hidden,
+        intermediate=ffn.expert_intermediate / context.layout.moe_tp,
+        experts=ffn.experts,
+        local_experts=ffn.experts / context.layout.ep,
+        experts_per_token=ffn.experts_per_token,
+        matrices=3 if ffn.gated else 2,
+        imbalance=context.imbalance,
+    )
+    if ffn.shared_intermediate:
+        shape = (ffn.shared_intermediate, ffn.gated)
+        yield from _dense(context, "shared_experts", shape, count, spread)
+
+
+def _dispatch(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
+    """All-to-all there in the experts' activation precision and back in bf16; a copy to each group chosen.
+
+    A token with k experts chooses ep (1 - (1 - 1/ep)^k) of the ep groups in expectation.
+    """
+    ep, present = context.layout.ep, context.dispatched
+    groups = ep * (1 - (1 - 1 / ep) ** ffn.experts_per_token)
+    values = context.symbols.N / context.layout.tp * context.model.hidden * groups
+    there = values * FORMATS[context.weights["routed_experts"]].activation_bytes
+    yield context.collective("moe.dispatch", "all_to_all", "engine_tokens", count * present, there, ep)
+    back = values * ACTIVATION_BYTES
+    yield context.collective("moe.combine", "all_to_all", "engine_tokens", count * present, back, ep)
+
+
+def _exchange(context: StepContext, name: str, count: int, dispatched: sp.Expr) -> Iterator[Operator]:
+    """The collectives around a block, those of the all-to-all apart."""
+    layout, parallel = context.layout, context.parallel_attention
+    token_bytes = context.model.hidden * ACTIVATION_BYTES
+    engine, rank = context.symbols.N * token_bytes, context.symbols.rank_tokens * token_bytes
+    alone, gathered = count * (1 - parallel), count * (parallel - dispatched)
+    yield context.collective(f"{name}.all_reduce", "all_reduce", "engine_tokens", alone, engine, layout.tp)
+    yield context.collective(f"{name}.all_gather", "all_gather", "engine_tokens", gathered, engine, layout.dp)
+    yield context.collective(
+        f"{name}.reduce_scatter", "reduce_scatter", "engine_tokens", gathered, engine, layout.tp
+    )
+    yield context.collective(
+        f"{name}.regather", "all_gather", "rank_tokens", count * parallel, rank, layout.attention_tp
+    )
