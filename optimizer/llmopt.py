@@ -36,7 +36,7 @@ def load(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Problem:
 
 
 def solve(problem: Problem, progress: Callable[[Progress], None] | None = None) -> Answer:
-    """The verified Pareto-optimal deployments of `problem`, with what was refused and how far the proof goes."""
+    """The verified Pareto-optimal deployments of `problem`, what was refused, and how far the proof goes."""
     from llmopt_optimizer.answer import Answer
     from llmopt_optimizer.loop import solve_problem
 
