@@ -63,7 +63,9 @@ class ProblemError(Exception):
 
     def __str__(self) -> str:
         """All faults, one under the other."""
-        return "\n".join(map(str, self.faults))
+        text = "\n".join(map(str, self.faults))
+        # A file may hold characters that no terminal can print; the message must not fail on them.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
     @property
     def file(self) -> str | None:

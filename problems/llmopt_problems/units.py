@@ -1,8 +1,8 @@
 """Quantities with units: a dimension is a table from unit text to its size in the unit used inside.
 
 Inside, everything is SI (seconds, bytes, watts, joules, requests or tokens a second) except prices, which
-are kept in dollars an hour, as they are quoted. In files a quantity is a string with a unit (`"40 ms"`) or its key
-carries the unit (`at_most_ms: 40`). Shares may be bare numbers or per cent; counts are bare numbers.
+are kept in dollars an hour, as they are quoted. In files a quantity is a string with a unit (`"40 ms"`), or
+its key carries the unit (`at_most_ms: 40`). Shares may be bare or in per cent; counts are bare numbers.
 """
 
 from __future__ import annotations

@@ -9,16 +9,16 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from ..errors import RuleError
 from .fields import SECTION, Count
 
-MAX_VALUES = 100_000
-"""Most values of one domain."""
+LARGEST = 10**6
+"""Largest value of a domain, and so the most values that one has."""
 
 
 class CountRange(BaseModel):
     """`min`, `min + step`, … up to `max`."""
 
     model_config = SECTION
-    min: int = Field(le=10**6, description="First value.")
-    max: int = Field(le=10**6, description="No value is above this.")
+    min: int = Field(ge=-LARGEST, le=LARGEST, description="First value.")
+    max: int = Field(ge=-LARGEST, le=LARGEST, description="No value is above this.")
     step: Count = Field(default=1, description="Distance of consecutive values.")
 
     @property
@@ -31,8 +31,8 @@ class CountDomain(BaseModel):
     """A finite set of positive counts: `{choices: [1, 2, 4]}` or `{range: {min: 1, max: 16, step: 1}}`."""
 
     model_config = SECTION
-    choices: tuple[int, ...] | None = Field(
-        default=None, strict=False, max_length=MAX_VALUES, description="The values one by one."
+    choices: tuple[Annotated[int, Field(le=LARGEST)], ...] | None = Field(
+        default=None, strict=False, description="The values one by one."
     )
     range: CountRange | None = Field(default=None, description="Equally spaced values.")
 

@@ -49,7 +49,7 @@ class Search(BaseModel):
     _units = model_validator(mode="before")(unit_keys("memory_fraction"))
 
     def with_defaults(self, moe: bool, node_gpus: int, gpus: int) -> Search:
-        """The same search with every domain filled in: for a model, a node size and a number of accelerators."""
+        """The same search with every domain filled in, for a model, a node size and the accelerators."""
         tp = self.tp or domain_of(*(2**k for k in range(node_gpus.bit_length()) if 2**k <= gpus))
         groups = domain_of(*sorted({1, *tp.values})) if moe else domain_of(1)
         filled: dict[str, CountDomain] = {
