@@ -12,6 +12,9 @@ from typing import Literal
 
 WeightPrecision = Literal["bf16", "fp8", "fp8_block", "fp4", "int4"]
 KvPrecision = Literal["bf16", "fp8"]
+Component = Literal[
+    "attention", "dense_ffn", "routed_experts", "shared_experts", "router", "norms", "embedding", "lm_head"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class GroupedQueryAttention:
     qkv_bias: bool = False
     output_bias: bool = False
     qk_norm: bool = False
+    qk_norm_all_heads: bool = False
+    """The query and key norms have a weight a channel of all heads (MiniMax-M2), not one of a head."""
     sinks: bool = False
     """One learned logit per query head (gpt-oss)."""
     output_gate: bool = False
@@ -44,10 +49,11 @@ class LatentAttention:
     rope_head_dim: int
     value_head_dim: int
     indexer_heads: int = 0
-    """Heads of the sparse-attention indexer (DeepSeek sparse attention); 0 for dense attention."""
+    """Heads of the layer's own sparse-attention indexer (DeepSeek sparse attention); 0 when it has none."""
     indexer_head_dim: int = 0
     indexer_top_tokens: int = 0
-    """Tokens that a query attends to at most once the indexer has chosen."""
+    """Tokens that a query attends to at most once an indexer has chosen; 0 for dense attention. A layer
+    with top tokens and no indexer heads reuses the choice of an earlier layer (GLM-5.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,8 @@ class LinearAttention:
     key_head_dim: int
     value_head_dim: int
     conv_kernel: int
+    state_element_bytes: int = 4
+    """Width of the recurrent state's elements: float32 unless the config says otherwise."""
 
 
 Attention = GroupedQueryAttention | LatentAttention | LinearAttention
@@ -116,6 +124,10 @@ class ModelSpec:
     """Rows of a learned position table (GPT-3); 0 with rotary positions."""
     native_weights: WeightPrecision = "bf16"
     """Precision of the published checkpoint: what `weights: native` in a problem means."""
+    native_group: int | None = None
+    """Elements that share one scale in the published checkpoint, where it departs from the usual group."""
+    native_unquantized: tuple[Component, ...] = ()
+    """Components with matrices that the published checkpoint keeps in bf16 though it narrows others."""
 
     @property
     def layer_count(self) -> int:
