@@ -9,19 +9,17 @@ every degree 1.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from llmopt_optimizer.cli.outcome import InputError
 from llmopt_problems import Problem
 from llmopt_problems.deployment import Deployment, Layout, Mode, PoolDeployment, Role, RouterPolicy
+from llmopt_problems.document import check_tree, compose, plain, read_text
 
-LARGEST_FILE_BYTES = 1_000_000
 _LAYOUT_KEYS = ("tp", "pp", "ep", "dp")
 _SHARED_KEYS = ("mode", "router", "prefix_cache")
 
@@ -85,41 +83,31 @@ def parse_deployment(text: str, problem: Problem) -> Deployment:
 def _document(text: str) -> dict[str, Any]:
     """The keys and values of `text`, whatever its form."""
     if text.lstrip().startswith("{"):
-        loaded = _parsed(text, "the JSON text")
-    elif "=" in text and not Path(text).is_file():
-        return dict(_pair(part) for part in text.split(",") if part.strip())
-    else:
-        loaded = _parsed(_file_text(Path(text)), text)
-    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise InputError('--deployment: expected keys and values, such as {"tp": 4, "instances": 2}')
-    return loaded
+        return _parsed(text, "--deployment")
+    if "=" in text and not Path(text).is_file():
+        return _pairs(text)
+    if not text.strip():
+        raise InputError("--deployment: nothing given; write a file, JSON text, or pairs such as tp=4")
+    return _parsed(read_text(Path(text)), text)
 
 
-def _file_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise InputError(f"--deployment: {path} is larger than {LARGEST_FILE_BYTES} bytes")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        advice = "give a file, JSON text, or pairs such as tp=4,instances=2"
-        raise InputError(f"--deployment: {path} cannot be read ({error}); {advice}") from error
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    """YAML, or the JSON that is YAML too, read with the checks of problem files."""
+    root = compose(text, source)
+    check_tree(root)
+    document = plain(root)
+    if not isinstance(document, dict):
+        raise InputError(f"{source}: expected keys and values, such as {{tp: 4, instances: 2}}")
+    return document
 
 
-def _parsed(text: str, source: str) -> Any:
-    """JSON or YAML; JSON first, because its errors are clearer and YAML's aliases are not wanted here."""
-    if text.lstrip().startswith("{"):
-        try:
-            return json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"--deployment: {source} is not JSON: {error}") from error
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise InputError(
-                f"--deployment: {source} uses YAML aliases, which are not read here; write it out"
-            )
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"--deployment: {source} is not YAML: {error}") from error
+def _pairs(text: str) -> dict[str, Any]:
+    pairs = [_pair(part) for part in text.split(",") if part.strip()]
+    keys = [key for key, _ in pairs]
+    twice = [key for key in keys if keys.count(key) > 1]
+    if twice:
+        raise InputError(f"--deployment: {twice[0]} is given twice")
+    return dict(pairs)
 
 
 def _pair(part: str) -> tuple[str, Any]:
