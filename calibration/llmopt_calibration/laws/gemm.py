@@ -35,7 +35,7 @@ FORMATS = {
 
 def _coefficients() -> tuple[Coefficient, ...]:
     return (
-        coefficient("overhead_s", 4e-6, 5e-7, 5e-5, "s", "launch and drain of the kernel"),
+        coefficient("overhead_s", 4e-6, 5e-7, 5e-4, "s", "launch and drain of the kernel"),
         coefficient("compute_efficiency", 0.75, 0.05, 1.0, "1", "fraction of the peak at large sizes"),
         coefficient(
             "memory_efficiency", 0.80, 0.05, 1.0, "1", "fraction of the HBM bandwidth at large sizes"

@@ -1,0 +1,74 @@
+"""Where the operator tables of the PyPI package `aiconfigurator-core` lie, and how one is opened.
+
+Layout: `systems/data/<system>/<operator>/<engine>/<version>/<table>.parquet` below the package. Times are
+milliseconds except in the expert all-to-all tables (microseconds). Apache-2.0; measured by NVIDIA.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from llmopt_calibration.sources.measurements import Provenance, sha256_of
+
+PACKAGE = "aiconfigurator_core"
+SYSTEMS = {"A100-80GB": "a100_sxm", "H100-SXM": "h100_sxm", "H200-SXM": "h200_sxm", "B200": "b200_sxm"}
+"""Catalog name of an accelerator to the package's name of the system."""
+VERSIONS = {"sglang": "0.5.14", "vllm": "0.24.0", "trtllm": "1.3.0rc20", "nccl": "2.29.2"}
+"""The newest version of each engine with complete tables (`query_versions.yaml` of aiconfigurator-core
+0.12.0).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorTables:
+    """The tables of one installation or unpacked wheel; `root` holds the folder `systems`."""
+
+    root: Path
+    package_version: str
+
+    def path(self, accelerator: str, operator: str, engine: str, table: str) -> Path:
+        """Where a table would be; `ValueError` when the package knows no such accelerator or engine."""
+        if accelerator not in SYSTEMS or engine not in VERSIONS:
+            known = f"{', '.join(SYSTEMS)} and {', '.join(VERSIONS)}"
+            raise ValueError(f"no tables of {accelerator} under {engine}: known are {known}")
+        folder = self.root / "systems" / "data" / SYSTEMS[accelerator] / operator / engine
+        return folder / VERSIONS[engine] / f"{table}.parquet"
+
+    def provenance(self, path: Path) -> Provenance:
+        """Package, version, path below the package and hash of a table."""
+        relative = path.relative_to(self.root).as_posix()
+        return Provenance("aiconfigurator-core", self.package_version, relative, sha256_of(path))
+
+
+def find_tables(directory: str | Path | None = None) -> OperatorTables | None:
+    """The tables in `directory`, else in $LLMOPT_AICONFIGURATOR, else in the installed package, else None."""
+    given = directory or os.environ.get("LLMOPT_AICONFIGURATOR")
+    if given:
+        root = Path(given)
+    else:
+        spec = importlib.util.find_spec(PACKAGE)
+        if spec is None or spec.origin is None:
+            return None
+        root = Path(spec.origin).parent
+    return OperatorTables(root, _version(root)) if (root / "systems" / "data").is_dir() else None
+
+
+def _version(root: Path) -> str:
+    """Version in the name of the `dist-info` folder beside the package; 'unknown' without one."""
+    infos = sorted(root.parent.glob(f"{PACKAGE}-*.dist-info"))
+    return infos[-1].name.removeprefix(f"{PACKAGE}-").removesuffix(".dist-info") if infos else "unknown"
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The named columns of a Parquet table; `ValueError` names the file and the columns that it lacks."""
+    frame = pd.read_parquet(path)
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ValueError(f"{path}: lacks the columns {missing}; it has {sorted(frame.columns)}")
+    return frame[list(columns)]

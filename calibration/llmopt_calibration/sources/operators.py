@@ -1,0 +1,256 @@
+"""One function a kind of operator table: its columns as the shape symbols of a law, in SI units.
+
+Every reader has the same signature, (path, precision) to a frame with the law's shape columns and
+`seconds`. Units of the tables: latency in ms, `message_size` in elements of the named type, sequence
+lengths in tokens a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from llmopt_calibration.sources.aiconfigurator import OperatorTables, read_table
+from llmopt_calibration.sources.measurements import Measurements, Ranges, clean
+
+DTYPES = {
+    "bf16": ("bfloat16", "half"),
+    "fp8": ("fp8",),
+    "fp8_block": ("fp8_block",),
+    "int4": ("int4_wo",),
+    "fp4": ("nvfp4", "w4a16_mxfp4"),
+}
+"""Precision of a law to its names in the tables."""
+MLA_KEY_DIM, MLA_VALUE_DIM, MLA_LATENT_DIM, MLA_ROPE_DIM, MLA_NOPE_DIM = 192, 128, 512, 64, 128
+"""The tables measure DeepSeek-V3's widths only (its config.json)."""
+HEAD_DIMS = (64, 128, 256)
+"""Widths of the catalog's models; others (192, 512) run kernels of their own."""
+SHORTEST_PROMPT = 64
+"""Shorter prompts fill no tile of a prefill kernel; decode has its own law."""
+ROUTING = "power_law_1.01"
+"""Routing that the MoE laws are fitted to: skewed, as measured on real prompts, not the ideal even split."""
+
+
+def read_gemm(path: Path, precision: str) -> pd.DataFrame:
+    """GEMM: m, n, k."""
+    frame = read_table(path, ("gemm_dtype", "m", "n", "k", "latency"))
+    rows = frame[frame["gemm_dtype"].isin(DTYPES[precision])]
+    names = {"m": "tokens", "n": "output_width", "k": "input_width"}
+    return _with_seconds(rows.rename(columns=names)[[*names.values(), "latency"]])
+
+
+def read_attention_prefill(path: Path, precision: str) -> pd.DataFrame:
+    """Causal attention of `batch_size` prompts of `isl` tokens without a window, by the engine's main kernel.
+
+    The fp8 cache is read by fp8 attention where the table has it, else by bf16 attention.
+    """
+    rows = _attention_rows(path, precision)
+    rows = rows[rows["isl"] >= SHORTEST_PROMPT]
+    tokens = rows["batch_size"] * rows["isl"]
+    return _with_seconds(
+        pd.DataFrame(
+            {
+                "tokens": tokens,
+                "pairs": tokens * (rows["isl"] + 1) / 2,
+                **_head_columns(rows),
+                "latency": rows["latency"],
+            }
+        )
+    )
+
+
+def read_attention_decode(path: Path, precision: str) -> pd.DataFrame:
+    """One token each of `batch_size` sequences behind `step` cached tokens and itself."""
+    rows = _attention_rows(path, precision)
+    context = rows["batch_size"] * (rows["step"] + rows["isl"])
+    return _with_seconds(
+        pd.DataFrame(
+            {
+                "sequences": rows["batch_size"],
+                "context": context,
+                **_head_columns(rows),
+                "latency": rows["latency"],
+            }
+        )
+    )
+
+
+def _attention_rows(path: Path, precision: str) -> pd.DataFrame:
+    columns = ("kernel_source", "attn_dtype", "kv_cache_dtype", "batch_size", "isl", "step", "window_size")
+    frame = read_table(path, (*columns, "num_heads", "num_key_value_heads", "head_dim", "latency"))
+    rows = frame[frame["kv_cache_dtype"].isin(DTYPES[precision]) & (frame["window_size"] == 0)]
+    rows = rows[rows["head_dim"].isin(HEAD_DIMS)]
+    rows = _main_kernel(rows)
+    same = rows["attn_dtype"] == rows["kv_cache_dtype"]
+    return rows[same] if same.any() else rows
+
+
+def _main_kernel(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the kernel that measured most of them; other kernels serve special shapes."""
+    counts = rows["kernel_source"].value_counts()
+    return rows if counts.empty else rows[rows["kernel_source"] == counts.idxmax()]
+
+
+def _head_columns(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    return {
+        "query_heads": rows["num_heads"],
+        "kv_heads": rows["num_key_value_heads"],
+        "head_dim": rows["head_dim"],
+        "value_dim": rows["head_dim"],
+    }
+
+
+def read_mla_prefill(path: Path, precision: str) -> pd.DataFrame:
+    """Latent attention over prompts, expanded to heads."""
+    rows = _mla_rows(path, precision)
+    rows = rows[rows["isl"] >= SHORTEST_PROMPT]
+    tokens = rows["batch_size"] * rows["isl"]
+    shape = {"tokens": tokens, "pairs": tokens * (rows["isl"] + 1) / 2, "query_heads": rows["num_heads"]}
+    widths = {"key_dim": MLA_KEY_DIM, "value_dim": MLA_VALUE_DIM}
+    return _with_seconds(pd.DataFrame({**shape, **widths, "latency": rows["latency"]}))
+
+
+def read_mla_decode(path: Path, precision: str) -> pd.DataFrame:
+    """Latent attention of one token a sequence, absorbed."""
+    rows = _mla_rows(path, precision)
+    context = rows["batch_size"] * (rows["step"] + rows["isl"])
+    shape = {"sequences": rows["batch_size"], "context": context, "query_heads": rows["num_heads"]}
+    widths = {"latent_dim": MLA_LATENT_DIM, "rope_dim": MLA_ROPE_DIM}
+    return _with_seconds(pd.DataFrame({**shape, **widths, "latency": rows["latency"]}))
+
+
+def _mla_rows(path: Path, precision: str) -> pd.DataFrame:
+    columns = ("kv_cache_dtype", "num_heads", "batch_size", "isl", "step", "latency")
+    frame = read_table(path, columns)
+    return frame[frame["kv_cache_dtype"].isin(DTYPES[precision])]
+
+
+def read_batched_gemm(path: Path, precision: str) -> pd.DataFrame:
+    """The absorbed products before (nope → latent) and after (latent → value) latent attention, one matrix
+    a head.
+    """
+    frame = read_table(path, ("op_name", "bmm_dtype", "num_tokens", "num_heads", "latency"))
+    rows = frame[frame["bmm_dtype"].isin(DTYPES[precision])]
+    before = rows["op_name"] == "mla_gen_pre"
+    columns = {
+        "tokens": rows["num_tokens"],
+        "matrices": rows["num_heads"],
+        "output_width": np.where(before, MLA_LATENT_DIM, MLA_VALUE_DIM),
+        "input_width": np.where(before, MLA_NOPE_DIM, MLA_LATENT_DIM),
+        "latency": rows["latency"],
+    }
+    return _with_seconds(pd.DataFrame(columns))
+
+
+def read_moe(path: Path, precision: str) -> pd.DataFrame:
+    """Gated routed experts with skewed routing, by the kernel that measured most of the precision's rows."""
+    columns = ("kernel_source", "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
+    frame = read_table(path, (*columns, "moe_tp_size", "moe_ep_size", "distribution", "latency"))
+    rows = frame[frame["moe_dtype"].isin(DTYPES[precision]) & (frame["distribution"] == ROUTING)]
+    rows = _main_kernel(rows)
+    shape = {
+        "tokens": rows["num_tokens"],
+        "hidden": rows["hidden_size"],
+        "intermediate": rows["inter_size"] / rows["moe_tp_size"],
+        "experts": rows["num_experts"],
+        "local_experts": rows["num_experts"] / rows["moe_ep_size"],
+        "experts_per_token": rows["topk"],
+    }
+    return _with_seconds(pd.DataFrame({**shape, "matrices": 3, "imbalance": 1, "latency": rows["latency"]}))
+
+
+def read_nccl(operation: str) -> Callable[[Path, str], pd.DataFrame]:
+    """A reader of one operation of the NCCL table, 16-bit elements, one node."""
+
+    def read(path: Path, precision: str) -> pd.DataFrame:
+        frame = read_table(path, ("op_name", "nccl_dtype", "num_gpus", "message_size", "latency"))
+        rows = frame[(frame["op_name"] == operation) & frame["nccl_dtype"].isin(DTYPES[precision])]
+        return _collective(rows)
+
+    return read
+
+
+def read_custom_all_reduce(path: Path, precision: str) -> pd.DataFrame:
+    """The engine's own all-reduce inside a CUDA graph, 16-bit elements, one node."""
+    frame = read_table(path, ("kernel_source", "allreduce_dtype", "num_gpus", "message_size", "latency"))
+    rows = frame[frame["allreduce_dtype"].isin(DTYPES[precision])]
+    return _collective(rows[~rows["kernel_source"].str.endswith("_eager")])
+
+
+def _collective(rows: pd.DataFrame) -> pd.DataFrame:
+    shape = {"message_bytes": 2 * rows["message_size"], "ranks": rows["num_gpus"], "nodes": 1}
+    return _with_seconds(pd.DataFrame({**shape, "latency": rows["latency"]}))
+
+
+def _with_seconds(rows: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its `latency` in milliseconds replaced by `seconds`."""
+    return rows.drop(columns="latency").assign(seconds=rows["latency"] * 1e-3).reset_index(drop=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Which table serves a family, how it is read, and the range that serving uses."""
+
+    operator: str
+    file: str
+    read: Callable[[Path, str], pd.DataFrame]
+    ranges: Ranges
+    precision: str
+    engine: str | None = None
+    """The folder's engine where it is not the serving engine (NCCL)."""
+
+
+GEMM_RANGES = {"tokens": (1, 16384), "output_width": (256, 65536), "input_width": (256, 65536)}
+ATTENTION_RANGES = {"kv_heads": (1, 64), "query_heads": (1, 128)}
+COLLECTIVE_RANGES = {"message_bytes": (1024, 2**28), "ranks": (2, 8)}
+MOE_RANGES = {"tokens": (1, 16384), "intermediate": (128, 16384)}
+
+
+def readable_families() -> dict[str, Table]:
+    """The table that each law family is fitted from."""
+    gemms = {f"gemm_{p}": Table("gemm", "gemm_perf", read_gemm, GEMM_RANGES, p) for p in DTYPES}
+    batched = {
+        f"batched_gemm_{p}": Table("mla_bmm", "mla_bmm_perf", read_batched_gemm, {"tokens": (1, 16384)}, p)
+        for p in ("bf16", "fp8")
+    }
+    experts = {f"moe_{p}": Table("moe", "moe_perf", read_moe, MOE_RANGES, p) for p in DTYPES}
+    caches = {name: table for p in ("bf16", "fp8") for name, table in _attention_tables(p).items()}
+    return gemms | batched | experts | caches | _collective_tables()
+
+
+def _attention_tables(p: str) -> dict[str, Table]:
+    prefill, decode = "context_attention_perf", "generation_attention_perf"
+    return {
+        f"attention_prefill_{p}": Table("attention", prefill, read_attention_prefill, ATTENTION_RANGES, p),
+        f"attention_decode_{p}": Table("attention", decode, read_attention_decode, ATTENTION_RANGES, p),
+        f"mla_prefill_{p}": Table("mla", "context_mla_perf", read_mla_prefill, {}, p),
+        f"mla_decode_{p}": Table("mla", "generation_mla_perf", read_mla_decode, {}, p),
+    }
+
+
+def _collective_tables() -> dict[str, Table]:
+    ranges = COLLECTIVE_RANGES
+    custom = Table("comm", "custom_allreduce_perf", read_custom_all_reduce, ranges, "bf16")
+    nccl = {
+        family: Table("comm", "nccl_perf", read_nccl(operation), ranges, "bf16", "nccl")
+        for family, operation in (
+            ("all_gather", "all_gather"),
+            ("reduce_scatter", "reduce_scatter"),
+            ("all_to_all", "alltoall"),
+        )
+    }
+    return {"all_reduce": custom} | nccl
+
+
+def read_family(tables: OperatorTables, accelerator: str, engine: str, family: str) -> Measurements | None:
+    """Measured times of `family`; None when the package has no such table or the table no such precision."""
+    table = readable_families()[family]
+    path = tables.path(accelerator, table.operator, table.engine or engine, table.file)
+    if not path.is_file():
+        return None
+    frame = table.read(path, table.precision)
+    return None if frame.empty else clean(family, frame, table.ranges, tables.provenance(path))
