@@ -82,7 +82,9 @@ def weight_breakdown(
     widths = component_precision(spec, precision)
     result = dict.fromkeys(COMPONENTS, 0.0)
     for tensor in _chosen(spec, group):
-        result[tensor.component] += _tensor_bytes(tensor, widths[tensor.component], _group_size(spec, precision))
+        result[tensor.component] += _tensor_bytes(
+            tensor, widths[tensor.component], _group_size(spec, precision)
+        )
     return result
 
 

@@ -65,7 +65,10 @@ def _fp8(section: ConfigReader) -> WeightPrecision:
         return "fp8"
     if block != [128, 128]:
         raise section.error(
-            "quantization_config.weight_block_size", block, "known-block-size", "only blocks of 128 x 128 are known"
+            "quantization_config.weight_block_size",
+            block,
+            "known-block-size",
+            "only blocks of 128 x 128 are known",
         )
     return "fp8_block"
 
@@ -73,7 +76,9 @@ def _fp8(section: ConfigReader) -> WeightPrecision:
 def _four_bits(section: ConfigReader, bits_key: str, kept: tuple[Component, ...]) -> Quantization:
     bits = section.integer(bits_key)
     if bits != 4:
-        raise section.error(f"quantization_config.{bits_key}", bits, "known-bit-width", "only 4-bit integers are known")
+        raise section.error(
+            f"quantization_config.{bits_key}", bits, "known-bit-width", "only 4-bit integers are known"
+        )
     return Quantization("int4", section.integer("group_size"), kept)
 
 
@@ -81,15 +86,21 @@ def _compressed_tensors(section: ConfigReader, kept: tuple[Component, ...]) -> Q
     groups = section.section("config_groups")
     if groups is None or len(groups.values) != 1:
         value = None if groups is None else sorted(groups.values)
-        raise section.error("quantization_config.config_groups", value, "one-group", "only one group is known")
+        raise section.error(
+            "quantization_config.config_groups", value, "one-group", "only one group is known"
+        )
     group = groups.section(next(iter(groups.values)))
     weights = None if group is None else group.section("weights")
     if weights is None:
-        raise section.error("quantization_config.config_groups", None, "weights", "give the section of the weights")
+        raise section.error(
+            "quantization_config.config_groups", None, "weights", "give the section of the weights"
+        )
     if weights.text("type") == "float" and weights.integer("num_bits") == 8:
         return Quantization("fp8", None, kept)
     if weights.text("type") == "float":
-        raise section.error("weights.num_bits", weights.get("num_bits"), "known-bit-width", "state `weights:` instead")
+        raise section.error(
+            "weights.num_bits", weights.get("num_bits"), "known-bit-width", "state `weights:` instead"
+        )
     return _four_bits(weights, "num_bits", kept)
 
 

@@ -30,7 +30,9 @@ class ConfigReader:
         if value is None:
             value = default
         if type(value) is not int or value < 1:
-            raise self.error(keys[0], value, "positive-integer", f"give {' or '.join(keys)} as a positive integer")
+            raise self.error(
+                keys[0], value, "positive-integer", f"give {' or '.join(keys)} as a positive integer"
+            )
         return value
 
     def count(self, key: str, default: int = 0) -> int:
@@ -66,7 +68,9 @@ class ConfigReader:
         for entry in value:
             if entry not in choices:
                 known = ", ".join(sorted(choices))
-                raise self.error(key, entry, "known-layer-type", f"llmopt knows {known}; ask for this one to be added")
+                raise self.error(
+                    key, entry, "known-layer-type", f"llmopt knows {known}; ask for this one to be added"
+                )
         return value
 
     def section(self, key: str) -> ConfigReader | None:
