@@ -28,6 +28,7 @@ class FamilyCoefficients:
     family: str
     values: Mapping[str, float]
     standard_errors: Mapping[str, float]
+    """Of the coefficients that the data determined; the others kept their defaults."""
     basis: Basis
     held_out_error: float | None
     """Mean absolute relative error on shapes not fitted; None for defaults."""
@@ -102,7 +103,9 @@ def parse_family(name: str, entry: Mapping[str, Any]) -> FamilyCoefficients:
     return FamilyCoefficients(
         family=name,
         values={key: float(item["value"]) for key, item in numbers.items()},
-        standard_errors={key: float(item["standard_error"]) for key, item in numbers.items()},
+        standard_errors={
+            key: float(item["standard_error"]) for key, item in numbers.items() if "standard_error" in item
+        },
         basis=entry["basis"],
         held_out_error=float(entry["held_out_mape"]),
         training_range={

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmopt_calibration.fitting.fit import Fit, fit
-from llmopt_calibration.laws import Law, law
+from llmopt_calibration.laws import Coefficient, Law, law
 from llmopt_calibration.sources import Measurements, OperatorTables, read_family, readable_families
 from llmopt_problems.hardware.spec import AcceleratorSpec
 
@@ -60,14 +60,18 @@ def family_entry(fitted_law: Law, result: Fit, data: Measurements, on: date) -> 
         "held_out_median": round(result.held_out_median, 5),
         "dropped_rows": dict(data.dropped),
         "coefficients": {
-            item.symbol.name: {
-                "value": float(f"{result.values[item.symbol.name]:.6g}"),
-                "standard_error": float(f"{result.standard_errors[item.symbol.name]:.3g}"),
-                "unit": item.unit,
-            }
-            for item in fitted_law.coefficients
+            item.symbol.name: coefficient_entry(item, result) for item in fitted_law.coefficients
         },
     }
+
+
+def coefficient_entry(item: Coefficient, result: Fit) -> dict[str, Any]:
+    """Value, unit and standard error of one coefficient; no error where the data did not determine it."""
+    name = item.symbol.name
+    entry: dict[str, Any] = {"value": float(f"{result.values[name]:.6g}"), "unit": item.unit}
+    if name in result.standard_errors:
+        entry["standard_error"] = float(f"{result.standard_errors[name]:.3g}")
+    return entry
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

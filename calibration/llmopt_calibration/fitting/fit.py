@@ -31,7 +31,10 @@ SMALLEST = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Fitted coefficients, their standard errors, and the relative errors on shapes that were not fitted."""
+    """Fitted coefficients, their standard errors, and the relative errors on shapes that were not fitted.
+
+    A coefficient without a standard error kept its default: the data do not depend on it.
+    """
 
     family: str
     values: Mapping[str, float]
@@ -70,7 +73,11 @@ def fit(law: Law, accelerator: AcceleratorSpec, data: Measurements, limit: int =
     return Fit(
         family=law.family,
         values=dict(zip(names, np.exp(logs).tolist(), strict=True)),
-        standard_errors=dict(zip(names, (np.exp(logs) * errors).tolist(), strict=True)),
+        standard_errors={
+            name: value * error
+            for name, value, error in zip(names, np.exp(logs).tolist(), errors.tolist(), strict=True)
+            if np.isfinite(error)
+        },
         training_rows=len(train),
         held_out_rows=int(held_out.sum()),
         held_out_mape=float(relative.mean()),
@@ -105,11 +112,13 @@ def _solve(
 
 
 def _standard_errors(jacobian: Array, residuals: Array) -> Array:
-    """Square roots of the diagonal of s² (JᵀJ)⁺, with s² the residual variance (Gauss–Newton
-    approximation).
+    """Square roots of the diagonal of s² (JᵀJ)⁺, s² the residual variance (Gauss–Newton approximation).
+
+    Infinite for a coefficient on which no residual depends: the data say nothing about it.
     """
     degrees = max(1, len(residuals) - jacobian.shape[1])
     variance = float(residuals @ residuals) / degrees
     covariance = variance * np.linalg.pinv(jacobian.T @ jacobian)
-    result: Array = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    return result
+    errors: Array = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    errors[~jacobian.any(axis=0)] = np.inf
+    return errors
