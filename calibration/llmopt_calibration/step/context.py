@@ -37,21 +37,6 @@ class StepContext:
     imbalance: sp.Expr
     symbols: StepSymbols
 
-    @property
-    def parallel_attention(self) -> sp.Expr:
-        """1 with attention data parallelism, else 0."""
-        return sp.Min(1, self.layout.dp - 1)
-
-    @property
-    def dispatched(self) -> sp.Expr:
-        """1 where tokens go to their experts by all-to-all (dp > 1 and ep > 1), else 0."""
-        return self.parallel_attention * sp.Min(1, self.layout.ep - 1)
-
-    @property
-    def spread(self) -> sp.Expr:
-        """Ranks over which the engine's tokens stay spread in router and shared experts: tp or 1."""
-        return 1 + self.dispatched * (self.layout.tp - 1)
-
     def local(self, heads: int) -> sp.Expr:
         """Heads of one rank: never less than one, then they are replicated."""
         return sp.Max(1, heads / self.layout.attention_tp)

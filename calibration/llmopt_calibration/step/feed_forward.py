@@ -28,7 +28,7 @@ def feed_forward_operators(context: StepContext, ffn: Ffn, count: int) -> Iterat
         case MoeFfn():
             yield from _experts(context, ffn, count)
             yield from _dispatch(context, ffn, count)
-            yield from _exchange(context, "moe", count, context.dispatched)
+            yield from _exchange(context, "moe", count, context.layout.dispatched)
 
 
 def _dense(
@@ -45,7 +45,7 @@ def _dense(
 
 
 def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
-    tokens, hidden, spread = context.symbols.N, context.model.hidden, context.spread
+    tokens, hidden, spread = context.symbols.N, context.model.hidden, context.layout.spread
     yield context.gemm("moe.router", "router", "engine_tokens", count, tokens / spread, hidden, ffn.experts)
     yield context.operator(
         "moe.experts",
@@ -71,7 +71,7 @@ def _dispatch(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operato
 
     A token with k experts chooses ep (1 - (1 - 1/ep)^k) of the ep groups in expectation.
     """
-    ep, present = context.layout.ep, context.dispatched
+    ep, present = context.layout.ep, context.layout.dispatched
     groups = ep * (1 - (1 - 1 / ep) ** ffn.experts_per_token)
     values = context.symbols.N / context.layout.tp * context.model.hidden * groups
     there = values * FORMATS[context.weights["routed_experts"]].activation_bytes
@@ -82,7 +82,7 @@ def _dispatch(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operato
 
 def _exchange(context: StepContext, name: str, count: int, dispatched: sp.Expr) -> Iterator[Operator]:
     """The collectives around a block, those of the all-to-all apart."""
-    layout, parallel = context.layout, context.parallel_attention
+    layout, parallel = context.layout, context.layout.parallel_attention
     token_bytes = context.model.hidden * ACTIVATION_BYTES
     engine, rank = context.symbols.N * token_bytes, context.symbols.rank_tokens * token_bytes
     alone, gathered = count * (1 - parallel), count * (parallel - dispatched)

@@ -63,6 +63,21 @@ class SymbolicLayout:
         """Tensor-parallel ranks inside one expert group."""
         return self.tp / self.ep
 
+    @property
+    def parallel_attention(self) -> sp.Expr:
+        """1 with attention data parallelism, else 0."""
+        return sp.Min(1, self.dp - 1)
+
+    @property
+    def dispatched(self) -> sp.Expr:
+        """1 where tokens go to their experts by all-to-all (dp > 1 and ep > 1), else 0."""
+        return self.parallel_attention * sp.Min(1, self.ep - 1)
+
+    @property
+    def spread(self) -> sp.Expr:
+        """Ranks over which the engine's tokens stay spread in router and shared experts: tp or 1."""
+        return 1 + self.dispatched * (self.tp - 1)
+
     def symbols(self) -> tuple[sp.Symbol, ...]:
         """The entries that are symbols, in the order tp, pp, ep, dp."""
         return tuple(entry for entry in self.entries() if isinstance(entry, sp.Symbol))
