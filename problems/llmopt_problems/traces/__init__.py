@@ -1,0 +1,1 @@
+"""Recorded traces: one reader a format, and a generator for a trace that can be shipped."""
