@@ -61,14 +61,16 @@ class Decision:
 class State:
     """The smallest root of `symbol = equation` in [lower, upper]; without one an assignment is infeasible.
 
-    The equation must not decrease in the symbol, and must be at least `lower` at `lower`. It may read
-    decisions, parameters and the states before it.
+    The equation must be at least `lower` at `lower`, and must not decrease in the symbol; or not increase,
+    when `increasing` is false, and then the root is the only one. It may read decisions, parameters and the
+    states before it.
     """
 
     symbol: Symbol
     equation: Expr
     lower: Expr
     upper: Expr
+    increasing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
