@@ -7,16 +7,16 @@ column, all findings at once. Overrides from the command line change the tree an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from yaml.nodes import Node, ScalarNode
 
-from . import examples
+from . import catalog, examples
 from .document import Spot, check_tree, compose, fault_at, locate, plain, read_text
-from .errors import Fault, ProblemError, RuleError
+from .errors import Fault, ProblemError, RuleError, located
 from .overrides import apply_override
 from .schema import Problem
 from .suggestions import choices_at, did_you_mean, fields_at
@@ -50,7 +50,9 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Problem:
     for option in overrides:
         apply_override(root, option)
         check_tree(root)
-    return _validated(root, source.parent)
+    problem = _validated(root, source.parent)
+    _check_names(root, problem)
+    return problem
 
 
 def json_schema() -> dict[str, Any]:
@@ -73,6 +75,35 @@ def _validated(root: Node, directory: Path) -> Problem:
     deepest = [each for each in found if not any(_inside(place, each["loc"]) for place in places)]
     faults = {_fault(root, each): None for each in deepest}
     raise ProblemError(*sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column)))
+
+
+def _check_names(root: Node, problem: Problem) -> None:
+    """ProblemError for names that the catalogs do not have and model configs that they cannot read."""
+    faults: list[Fault] = []
+    for location, look_up, name in _lookups(problem):
+        try:
+            look_up(name)
+        except ProblemError as error:
+            spot = locate(root, location)
+            mark = spot.node.start_mark
+            placed = located(error, mark.name, mark.line + 1, mark.column + 1, spot.path)
+            faults.extend(placed.faults)
+    if faults:
+        raise ProblemError(*faults)
+
+
+def _lookups(problem: Problem) -> Iterator[tuple[Location, Callable[[Any], object], str | Path]]:
+    """Every name of the problem that a catalog must know: where it stands, who knows it, the name."""
+    if problem.model.name is not None:
+        yield ("model", "name"), catalog.model, problem.model.name
+    if problem.model.config is not None:
+        yield ("model", "config"), catalog.model_from_config, problem.model.config
+    for index, offer in enumerate(problem.hardware.accelerators):
+        place = ("hardware", "accelerators", index)
+        yield (*place, "name"), catalog.accelerator, offer.name
+        for key, link in (("scale_up", offer.scale_up), ("network", offer.network)):
+            if link is not None:
+                yield (*place, key), catalog.link, link
 
 
 def _inside(place: Location, outer: Location) -> bool:

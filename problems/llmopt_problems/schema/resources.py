@@ -73,7 +73,7 @@ class Hardware(BaseModel):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        names = [offer.name for offer in self.accelerators]
+        names = [offer.name.casefold() for offer in self.accelerators]
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise RuleError(

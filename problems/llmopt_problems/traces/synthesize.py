@@ -1,12 +1,13 @@
 """A conversation trace in Mooncake's format, made up: multi-turn chats with shared system prompts.
 
-Conversations start as a Poisson process. Each opens with one of a few system prompts (popularity 1, 1/2, 1/3,
-…), and every turn sends the whole conversation so far and a new message, after a pause to read and type. So the
-head of a request repeats what was sent before: by everybody in the system prompt, by the same user beyond it.
+Conversations start as a Poisson process. Each opens with one of a few system prompts (popularity 1, 1/2,
+1/3, …), and every turn sends the whole conversation so far and a new message, after a pause to read and type.
+So the head of a request repeats what was sent before: by everybody in the system prompt, by the same user
+beyond it.
 
-The numbers are chosen, not measured. They give the orders of magnitude of the published conversation trace
-(inputs of thousands of tokens, answers of hundreds, about half of the input seen before) so that examples run
-without a download; for conclusions about real traffic use the published trace.
+The numbers are chosen, not measured: inputs of thousands of tokens, answers of hundreds, two thirds of the input
+seen before (two fifths in the published conversation trace, which has more single-turn chats). They let examples
+run without a download; for conclusions about real traffic use the published trace.
 
     python -m llmopt_problems.traces.synthesize 1500 > trace.jsonl
 """

@@ -1,8 +1,8 @@
 """Lengths as laws over whole tokens: one table of probabilities, used for drawing and for exact moments.
 
 A `LengthLaw` gives probability `probabilities[i]` to the length `first + i`. Continuous families are rounded
-to the nearest token and cut to [1, longest], and the law is that of the result, so what `sample` draws and what
-`traffic_summary` says agree exactly.
+to the nearest token and cut to [1, longest], and the law is that of the result, so what `sample` draws and
+what `traffic_summary` says agree exactly.
 """
 
 from __future__ import annotations

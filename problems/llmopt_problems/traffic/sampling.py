@@ -30,10 +30,9 @@ Ints = NDArray[np.int64]
 def sample(traffic: Traffic, count: int, seed: int, block_tokens: int = BLOCK_TOKENS) -> Workload:
     """`count` requests of `traffic`; the same seed gives the same bytes.
 
-    Arrivals, input lengths, output lengths and prefixes have streams of their own, so that changing one leaves
-    the others as they were. A trace is replayed as it is, whatever the seed, in its own blocks: its first
-    `count` requests, or all when it has fewer. Raises ValueError for `count` below 1, ProblemError for a bad
-    trace.
+    Arrivals, input lengths, output lengths and prefixes have streams of their own: changing one leaves the
+    others as they were. A trace is replayed as it is, whatever the seed, in its own blocks: its first `count`
+    requests, or all when it has fewer. Raises ValueError for `count` below 1, ProblemError for a bad trace.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
