@@ -1,0 +1,1 @@
+"""One module a benchmark: a `BENCHMARK` and the function that runs it once."""
