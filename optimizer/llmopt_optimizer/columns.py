@@ -1,8 +1,8 @@
 """Columns: every feasible row of a pool, with its attributes, as arrays.
 
-`CompiledProgram` holds the numpy functions of all expressions of a program, compiled once: tabulating again
-with other parameter values, other limits or a constraint group left out compiles nothing. `tabulate` gives
-one pool's `Columns`; a row of them maps back to a `Choice` in the caller's words.
+`CompiledPool` holds the numpy functions of all expressions of a pool, compiled once: tabulating again with
+other parameter values, other limits or a constraint group left out compiles nothing. `tabulate` gives one
+pool's `Columns`; a row of them maps back to a `Choice` in the caller's words.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sympy import Symbol
 from .blocks import Block, CompiledVariant, Indices, compile_variant
 from .deadline import check_deadline
 from .lowering import Floats
-from .program import Choice, Number, Pool, Program, System, Variant
+from .program import Choice, Number, Pool, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,7 @@ class Columns:
     """The feasible rows of one pool.
 
     `variant` [rows] indexes the pool's variants; `code` [rows] is the row's position in the full product of
-    that variant's domains (C order). `attributes` and `states` hold one float64 array [rows] a symbol; a state
-    that the row's variant lacks is nan.
+    that variant's domains (C order). `attributes` and `states` hold float64 arrays [rows]; a state that the row's variant lacks is nan.
     """
 
     pool: Pool
@@ -105,26 +104,6 @@ class CompiledPool:
                 check_deadline(deadline)
                 numbered.append((index, block))
         return _joined(self.pool, numbered)
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledProgram:
-    """The numpy functions of every pool of a program, by system and pool name."""
-
-    systems: tuple[System, ...]
-    pools: Mapping[tuple[str, str], CompiledPool]
-
-    def tabulate(
-        self, program: Program, ignore: frozenset[str], deadline: float | None
-    ) -> dict[tuple[str, str], Columns]:
-        """The columns of every pool, with the parameter values of `program`, by system and pool name."""
-        return {key: pool.tabulate(program.parameters, ignore, deadline) for key, pool in self.pools.items()}
-
-
-def compile_program(program: Program) -> CompiledProgram:
-    """Compile every expression of a program's pools; parameters, limits and objectives stay open."""
-    pools = {(s.name, p.name): compile_pool(p) for s in program.systems for p in s.pools}
-    return CompiledProgram(program.systems, pools)
 
 
 def compile_pool(pool: Pool) -> CompiledPool:

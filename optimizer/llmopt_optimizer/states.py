@@ -110,7 +110,7 @@ def _accelerated(equation: RootFunction, search: _Search) -> _Search:
 
 
 def _samples(search: _Search) -> Floats:
-    """Four increasing points above x [4, rows]: the secant's root, and quarters of the way to it or `high`."""
+    """Four increasing points above x [4, rows]: the secant's root, and quarters of the way there."""
     step = search.image - search.x
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = (search.image - search.previous_image) / (search.x - search.previous)

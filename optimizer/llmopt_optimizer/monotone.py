@@ -1,0 +1,198 @@
+"""What is known of an expression without solving anything: its range, and the direction of each symbol.
+
+`bounds` is interval arithmetic on the expression tree. `directions` says of every symbol that an expression
+reads whether the value rises (`UP`), falls (`DOWN`) or may do either (`EITHER`) when the symbol rises, by
+the rules of calculus that hold for sums, products of known sign, powers, exp, log, Max, Min, ceiling and
+floor, and by the sign of the derivative where those say nothing. Both are sound, not sharp: a wide range or
+`EITHER` is always allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from math import inf, isnan
+from typing import TypeAlias
+
+import numpy as np
+from sympy import (
+    Abs,
+    Add,
+    Basic,
+    Expr,
+    Max,
+    Min,
+    Mul,
+    Piecewise,
+    Pow,
+    Symbol,
+    ceiling,
+    exp,
+    floor,
+    log,
+    together,
+)
+
+Range: TypeAlias = tuple[float, float]
+Directions: TypeAlias = dict[Symbol, int]
+
+UP, DOWN, EITHER = 1, -1, 0
+_EVERYTHING: Range = (-inf, inf)
+_INCREASING = (Max, Min, ceiling, floor, exp, log)
+
+
+def bounds(expression: Basic, ranges: Mapping[Symbol, Range]) -> Range:
+    """Numbers between which the expression lies when its symbols lie in `ranges`; infinite when not known."""
+    if expression.is_Symbol:
+        return ranges.get(expression, _EVERYTHING)
+    if expression.is_number:
+        return _number(expression)
+    if isinstance(expression, Piecewise):
+        parts = [bounds(value, ranges) for value, _ in expression.args]
+        return min(low for low, _ in parts), max(high for _, high in parts)
+    parts = [bounds(argument, ranges) for argument in expression.args]
+    return _combined_bounds(expression, parts)
+
+
+def _number(expression: Basic) -> Range:
+    value = complex(expression)
+    return (value.real, value.real) if value.imag == 0 and not isnan(value.real) else _EVERYTHING
+
+
+def _combined_bounds(expression: Basic, parts: list[Range]) -> Range:
+    lows, highs = zip(*parts, strict=True)
+    match expression:
+        case Add():
+            return sum(lows), sum(highs)
+        case Mul():
+            return reduce(_product, parts)
+        case Pow():
+            return _power(parts[0], parts[1])
+        case Max():
+            return max(lows), max(highs)
+        case Min():
+            return min(lows), min(highs)
+        case Abs():
+            return (0.0 if lows[0] <= 0 <= highs[0] else min(abs(lows[0]), abs(highs[0]))), max(
+                map(abs, parts[0])
+            )
+        case exp() | log() | ceiling() | floor():
+            return _increasing_image(expression.func, parts[0])
+    return _EVERYTHING
+
+
+def _increasing_image(function: Callable[..., Expr], part: Range) -> Range:
+    by_name = {exp: np.exp, log: np.log, ceiling: np.ceil, floor: np.floor}
+    if function is log and part[0] < 0:
+        return _EVERYTHING
+    with np.errstate(divide="ignore", over="ignore"):
+        low, high = by_name[function](np.array(part, dtype=np.float64))
+    return float(low), float(high)
+
+
+def _product(left: Range, right: Range) -> Range:
+    corners = [0.0 if 0.0 in (x, y) else x * y for x in left for y in right]
+    return min(corners), max(corners)
+
+
+def _power(base: Range, exponent: Range) -> Range:
+    fixed = exponent[0] if exponent[0] == exponent[1] else None
+    if fixed is not None and fixed.is_integer() and base[0] < 0:
+        return _integer_power(base, int(fixed))
+    if base[0] < 0:
+        return _EVERYTHING
+    with np.errstate(all="ignore"):
+        corners = [float(np.power(np.float64(x), np.float64(y))) for x in base for y in exponent]
+    return _EVERYTHING if any(map(isnan, corners)) else (min(corners), max(corners))
+
+
+def _integer_power(base: Range, exponent: int) -> Range:
+    """Range of base**exponent where the base may be negative."""
+    low, high = base
+    if exponent < 0:
+        inside = low <= 0 <= high
+        return _EVERYTHING if inside else _integer_power((1 / high, 1 / low), -exponent)
+    with np.errstate(over="ignore"):
+        corners = sorted(float(np.float64(end) ** exponent) for end in (low, high))
+    return (0.0 if exponent % 2 == 0 and low <= 0 <= high else corners[0]), corners[1]
+
+
+def directions(expression: Basic, ranges: Mapping[Symbol, Range]) -> Directions:
+    """The direction of every symbol that the expression reads, over the box `ranges`."""
+    if expression.is_Symbol:
+        return {expression: UP}
+    if not expression.free_symbols:
+        return {}
+    found = _by_rules(expression, ranges)
+    return {s: d or _by_derivative(expression, s, ranges) for s, d in found.items()}
+
+
+def merged(parts: Iterable[Directions]) -> Directions:
+    """Directions of something that rises with every part."""
+    result: Directions = {}
+    for part in parts:
+        for symbol, direction in part.items():
+            result[symbol] = direction if result.get(symbol, direction) == direction else EITHER
+    return result
+
+
+def scaled(part: Directions, sign: int) -> Directions:
+    """Directions of a multiple whose factor has this sign (`EITHER` when the sign is not known)."""
+    return {symbol: direction * sign for symbol, direction in part.items()}
+
+
+def _by_rules(expression: Basic, ranges: Mapping[Symbol, Range]) -> Directions:
+    if isinstance(expression, Piecewise):
+        read = {s: EITHER for _, condition in expression.args for s in condition.free_symbols}
+        return merged([directions(value, ranges) for value, _ in expression.args]) | read
+    if isinstance(expression, Mul):
+        return _product_directions(expression, ranges)
+    parts = [directions(argument, ranges) for argument in expression.args]
+    if isinstance(expression, (Add, *_INCREASING)):
+        return merged(parts)
+    if isinstance(expression, Abs):
+        return scaled(parts[0], _sign(bounds(expression.args[0], ranges)))
+    if isinstance(expression, Pow):
+        return _power_directions(expression, parts, ranges)
+    return dict.fromkeys(expression.free_symbols, EITHER)
+
+
+def _product_directions(expression: Mul, ranges: Mapping[Symbol, Range]) -> Directions:
+    """(u v)' = u' v + u v'."""
+    range_so_far: Range = (1.0, 1.0)
+    result: Directions = {}
+    for factor in expression.args:
+        part, own = bounds(factor, ranges), directions(factor, ranges)
+        result = merged([scaled(result, _sign(part)), scaled(own, _sign(range_so_far))])
+        range_so_far = _product(range_so_far, part)
+    return result
+
+
+def _power_directions(expression: Pow, parts: list[Directions], ranges: Mapping[Symbol, Range]) -> Directions:
+    base, exponent = (bounds(argument, ranges) for argument in expression.args)
+    if base[0] >= 0:
+        in_exponent = UP if base[0] >= 1 else DOWN if base[1] <= 1 else EITHER
+        return merged([scaled(parts[0], _sign(exponent)), scaled(parts[1], in_exponent)])
+    fixed = exponent[0] if exponent[0] == exponent[1] else 0.5
+    if not fixed.is_integer() or (fixed < 0 and base[1] >= 0):
+        return dict.fromkeys(expression.free_symbols, EITHER)
+    sign = _sign(exponent) if int(fixed) % 2 else _sign(exponent) * _sign(base)
+    return scaled(parts[0], sign)
+
+
+def _by_derivative(expression: Basic, symbol: Symbol, ranges: Mapping[Symbol, Range]) -> int:
+    """The derivative's sign for smooth expressions, where products of the same symbol defeat the rules."""
+    if expression.has(Max, Min, Piecewise, ceiling, floor, Abs) or not _finite(expression, ranges):
+        return EITHER
+    return _sign(bounds(together(expression.diff(symbol)).factor(), ranges))
+
+
+def _finite(expression: Basic, ranges: Mapping[Symbol, Range]) -> bool:
+    """Whether nothing in the expression can meet a pole: across one the derivative's sign misleads."""
+    poles = [p.base for p in expression.atoms(Pow) if bounds(p.exp, ranges)[0] < 0]
+    poles += [node.args[0] for node in expression.atoms(log)]
+    return all(bounds(base, ranges)[0] > 0 or bounds(base, ranges)[1] < 0 for base in poles)
+
+
+def _sign(part: Range) -> int:
+    return UP if part[0] >= 0 else DOWN if part[1] <= 0 else EITHER

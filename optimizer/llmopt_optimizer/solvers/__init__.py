@@ -1,0 +1,1 @@
+"""Solver back ends, one a file, all reached through `pyomo.contrib.solver`."""

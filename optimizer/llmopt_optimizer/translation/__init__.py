@@ -1,0 +1,1 @@
+"""From expressions to a Pyomo model, one reduction a file."""

@@ -1,0 +1,103 @@
+"""Tables: an expression of a few discrete factors becomes numbers times one-hot binaries, exactly.
+
+An expression of one factor is `sum of value[row] * hot[row]`. One of several factors is a table on the
+product of their one-hot choices: cells z >= 0 whose marginals are the binaries. The cells may be
+continuous: marginals that are unit vectors leave one cell only. Rows with equal values of the symbols that
+the expression reads share a cell, and a cell where the expression is no finite number cannot be chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import pyomo.environ as pyo
+from numpy.typing import NDArray
+from pyomo.core.expr.numeric_expr import LinearExpression
+from sympy import Basic, Symbol
+
+from ..lowering import Floats, compile_expressions
+from .scope import Factor, PyomoExpression, Scope, Translate
+
+
+@dataclass(frozen=True, slots=True)
+class _Projection:
+    """A factor seen through the symbols that an expression reads."""
+
+    factor: Factor
+    values: Mapping[Symbol, Floats]
+    """Distinct value tuples, one array [tuples] a symbol."""
+    tuple_of_row: NDArray[np.intp]
+
+    @property
+    def count(self) -> int:
+        return int(self.tuple_of_row.max()) + 1
+
+    def hot(self, position: int) -> PyomoExpression:
+        """1 when the chosen row has this value tuple."""
+        return pyo.quicksum(self.factor.hot[row] for row in np.flatnonzero(self.tuple_of_row == position))
+
+
+@dataclass(frozen=True, slots=True)
+class TableReduction:
+    """Expressions of discrete symbols of at most `most_factors` factors and `cells` cells; one factor always."""
+
+    cells: int
+    most_factors: int
+
+    def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
+        """Discrete, and small enough."""
+        factors = scope.factors_of(expression)
+        if not factors or not scope.discrete(expression) or len(factors) > self.most_factors:
+            return False
+        return len(factors) == 1 or prod(_project(f, expression).count for f in factors) <= self.cells
+
+    def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
+        """The weighted sum of binaries, or of cells that are added to the model."""
+        projections = [_project(factor, expression) for factor in scope.factors_of(expression)]
+        values = table_values(expression, [projection.values for projection in projections])
+        if len(projections) == 1:
+            return _single(projections[0], values, scope)
+        cells = np.array(scope.cells(values.size), dtype=object).reshape(values.shape)
+        for axis, projection in enumerate(projections):
+            _tie_marginals(np.moveaxis(cells, axis, 0), projection, scope)
+        return _weighted(values.ravel(), list(cells.ravel()))
+
+
+def table_values(expression: Basic, axes: list[Mapping[Symbol, Floats]]) -> Floats:
+    """The expression on the product of the axes, one array axis each."""
+    known: dict[Symbol, Floats] = {}
+    for axis, values in enumerate(axes):
+        shape = [1] * len(axes)
+        shape[axis] = -1
+        known |= {symbol: array.reshape(shape) for symbol, array in values.items()}
+    shape = np.broadcast_shapes(*(array.shape for array in known.values()))
+    return compile_expressions((expression,))(known, shape)[0]
+
+
+def _project(factor: Factor, expression: Basic) -> _Projection:
+    symbols = [symbol for symbol in factor.values if symbol in expression.free_symbols]
+    stacked = np.stack([factor.values[symbol] for symbol in symbols], axis=1)
+    distinct, inverse = np.unique(stacked, axis=0, return_inverse=True)
+    values = {symbol: distinct[:, position] for position, symbol in enumerate(symbols)}
+    return _Projection(factor, values, inverse.ravel())
+
+
+def _single(projection: _Projection, values: Floats, scope: Scope) -> PyomoExpression:
+    return _weighted(values[projection.tuple_of_row], list(projection.factor.hot))
+
+
+def _tie_marginals(cells: NDArray[np.object_], projection: _Projection, scope: Scope) -> None:
+    for position, slab in enumerate(cells):
+        scope.require(pyo.quicksum(slab.ravel()) == projection.hot(position))
+
+
+def _weighted(values: Floats, variables: list[PyomoExpression]) -> PyomoExpression:
+    """Sum of value * variable; a variable whose value is no finite number is fixed to zero."""
+    for value, variable in zip(values, variables, strict=True):
+        if not np.isfinite(value):
+            variable.fix(0.0)
+    used = [(float(v), x) for v, x in zip(values, variables, strict=True) if np.isfinite(v) and v != 0.0]
+    return LinearExpression(constant=0.0, linear_coefs=[v for v, _ in used], linear_vars=[x for _, x in used])
