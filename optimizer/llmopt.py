@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from pathlib import Path
 
     from llmopt_optimizer.answer import Answer
     from llmopt_optimizer.loop import Progress, Simulation
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["catalog", "load", "simulate", "solve"]
 
 
-def load(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Problem:
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Problem:
     """The problem in a file, or the bundled example of that name, with `path=value` overrides applied.
 
     Raises `llmopt_problems.errors.ProblemError`, whose text says what is wrong, where, and what to do.

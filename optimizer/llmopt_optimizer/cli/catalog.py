@@ -12,7 +12,7 @@ from rich.table import Table
 
 from llmopt_optimizer.cli.outcome import ExitCode, InputError
 from llmopt_optimizer.output.formatting import duration, number
-from llmopt_optimizer.output.table import console_for
+from llmopt_optimizer.output.table import console_for, print_sections
 from llmopt_problems import catalog
 from llmopt_problems.models.facts import active_parameter_count, kv_bytes_per_token, parameter_count
 
@@ -28,8 +28,8 @@ def run_catalog(section: str | None, *, as_json: bool) -> ExitCode:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        for name, entries in rows.items():
-            _print_section(name, entries)
+        sections = (part for name, entries in rows.items() for part in _section(name, entries))
+        print_sections(sections, console_for(sys.stdout))
     return ExitCode.SOLVED
 
 
@@ -65,16 +65,14 @@ _SECTIONS: Mapping[str, Callable[[], list[Row]]] = {
 }
 
 
-def _print_section(name: str, rows: list[Row]) -> None:
+def _section(name: str, rows: list[Row]) -> tuple[Table, str]:
     shown = [_COLUMNS[name](row) for row in rows]
     table = Table(title=name, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in shown[0]:
         table.add_column(column, justify="left" if column == "name" else "right")
     for cells in shown:
         table.add_row(*cells.values())
-    console = console_for(sys.stdout)
-    console.print(table)
-    console.print()
+    return table, ""
 
 
 def _model_cells(row: Row) -> dict[str, str]:

@@ -6,7 +6,7 @@ verified points can be recommended, because only they are in `Result.front`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from rich.console import Console, RenderableType
@@ -29,14 +29,19 @@ def console_for(stream: TextIO) -> Console:
 
 
 def print_result(result: Result, console: Console) -> None:
-    """Print every section that has something to say; piped text carries no padding at line ends."""
+    """Print every section that has something to say."""
+    print_sections(sections(result), console)
+
+
+def print_sections(parts: Iterable[RenderableType], console: Console) -> None:
+    """Print the parts one under the other; piped text carries no padding at line ends."""
     if console.is_terminal:
-        for section in sections(result):
-            console.print(section)
+        for part in parts:
+            console.print(part)
         return
     with console.capture() as captured:
-        for section in sections(result):
-            console.print(section)
+        for part in parts:
+            console.print(part)
     console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
