@@ -31,7 +31,7 @@ def engine_step() -> Law:
         coefficient(
             "step_s", 1e-3, 0.0, 0.1, "s", "scheduling, input preparation, sampling and output a step"
         ),
-        coefficient("layer_s", 5e-6, 0.0, 1e-3, "s", "gaps between the kernels of a layer"),
+        coefficient("layer_s", 1e-6, 0.0, 1e-3, "s", "gaps between the kernels of a layer"),
     )
     step_s, layer_s = (item.symbol for item in coefficients)
     return Law(

@@ -8,7 +8,7 @@ lengths in tokens a sequence.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ DTYPES = {
     "int4": ("int4_wo",),
     "fp4": ("nvfp4", "w4a16_mxfp4"),
 }
-"""Precision of a law to its names in the tables."""
+"""Precision of a law to its names in the tables, the preferred one first."""
 MLA_KEY_DIM, MLA_VALUE_DIM, MLA_LATENT_DIM, MLA_ROPE_DIM, MLA_NOPE_DIM = 192, 128, 512, 64, 128
 """The tables measure DeepSeek-V3's widths only (its config.json)."""
 HEAD_DIMS = (64, 128, 256)
@@ -38,7 +38,7 @@ ROUTING = "power_law_1.01"
 def read_gemm(path: Path, precision: str) -> pd.DataFrame:
     """GEMM: m, n, k."""
     frame = read_table(path, ("gemm_dtype", "m", "n", "k", "latency"))
-    rows = frame[frame["gemm_dtype"].isin(DTYPES[precision])]
+    rows = _of_precision(frame, "gemm_dtype", precision)
     names = {"m": "tokens", "n": "output_width", "k": "input_width"}
     return _with_seconds(rows.rename(columns=names)[[*names.values(), "latency"]])
 
@@ -82,11 +82,18 @@ def read_attention_decode(path: Path, precision: str) -> pd.DataFrame:
 def _attention_rows(path: Path, precision: str) -> pd.DataFrame:
     columns = ("kernel_source", "attn_dtype", "kv_cache_dtype", "batch_size", "isl", "step", "window_size")
     frame = read_table(path, (*columns, "num_heads", "num_key_value_heads", "head_dim", "latency"))
-    rows = frame[frame["kv_cache_dtype"].isin(DTYPES[precision]) & (frame["window_size"] == 0)]
+    rows = _of_precision(frame[frame["window_size"] == 0], "kv_cache_dtype", precision)
     rows = rows[rows["head_dim"].isin(HEAD_DIMS)]
     rows = _main_kernel(rows)
     same = rows["attn_dtype"] == rows["kv_cache_dtype"]
     return rows[same] if same.any() else rows
+
+
+def _of_precision(frame: pd.DataFrame, column: str, precision: str) -> pd.DataFrame:
+    """Rows of the first name of `precision` that the table knows; none when it knows none of them."""
+    present = set(frame[column])
+    name = next((name for name in DTYPES[precision] if name in present), None)
+    return frame[frame[column] == name]
 
 
 def _main_kernel(rows: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +133,7 @@ def read_mla_decode(path: Path, precision: str) -> pd.DataFrame:
 def _mla_rows(path: Path, precision: str) -> pd.DataFrame:
     columns = ("kv_cache_dtype", "num_heads", "batch_size", "isl", "step", "latency")
     frame = read_table(path, columns)
-    return frame[frame["kv_cache_dtype"].isin(DTYPES[precision])]
+    return _of_precision(frame, "kv_cache_dtype", precision)
 
 
 def read_batched_gemm(path: Path, precision: str) -> pd.DataFrame:
@@ -134,7 +141,7 @@ def read_batched_gemm(path: Path, precision: str) -> pd.DataFrame:
     a head.
     """
     frame = read_table(path, ("op_name", "bmm_dtype", "num_tokens", "num_heads", "latency"))
-    rows = frame[frame["bmm_dtype"].isin(DTYPES[precision])]
+    rows = _of_precision(frame, "bmm_dtype", precision)
     before = rows["op_name"] == "mla_gen_pre"
     columns = {
         "tokens": rows["num_tokens"],
@@ -150,7 +157,7 @@ def read_moe(path: Path, precision: str) -> pd.DataFrame:
     """Gated routed experts with skewed routing, by the kernel that measured most of the precision's rows."""
     columns = ("kernel_source", "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
     frame = read_table(path, (*columns, "moe_tp_size", "moe_ep_size", "distribution", "latency"))
-    rows = frame[frame["moe_dtype"].isin(DTYPES[precision]) & (frame["distribution"] == ROUTING)]
+    rows = _of_precision(frame[frame["distribution"] == ROUTING], "moe_dtype", precision)
     rows = _main_kernel(rows)
     shape = {
         "tokens": rows["num_tokens"],
@@ -168,7 +175,7 @@ def read_nccl(operation: str) -> Callable[[Path, str], pd.DataFrame]:
 
     def read(path: Path, precision: str) -> pd.DataFrame:
         frame = read_table(path, ("op_name", "nccl_dtype", "num_gpus", "message_size", "latency"))
-        rows = frame[(frame["op_name"] == operation) & frame["nccl_dtype"].isin(DTYPES[precision])]
+        rows = _of_precision(frame[frame["op_name"] == operation], "nccl_dtype", precision)
         return _collective(rows)
 
     return read
@@ -177,7 +184,7 @@ def read_nccl(operation: str) -> Callable[[Path, str], pd.DataFrame]:
 def read_custom_all_reduce(path: Path, precision: str) -> pd.DataFrame:
     """The engine's own all-reduce inside a CUDA graph, 16-bit elements, one node."""
     frame = read_table(path, ("kernel_source", "allreduce_dtype", "num_gpus", "message_size", "latency"))
-    rows = frame[frame["allreduce_dtype"].isin(DTYPES[precision])]
+    rows = _of_precision(frame, "allreduce_dtype", precision)
     return _collective(rows[~rows["kernel_source"].str.endswith("_eager")])
 
 
@@ -196,6 +203,11 @@ ABSORBED_PREFILL = ("sglang",)
 that they serve with (fits come out at a fifth of the peak).
 """
 
+LAUNCH_BOUND_BLOCKS = ("vllm",)
+"""Engines whose block-scaled GEMM table was launched eagerly: 58 to 95 µs whatever the size below 100
+MFLOP, where serving replays CUDA graphs.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -209,7 +221,7 @@ class Table:
     engine: str | None = None
     """The folder's engine where it is not the serving engine (NCCL)."""
     unfit_engines: tuple[str, ...] = ()
-    """Engines whose table measures another kernel than the one they serve with."""
+    """Engines whose table measures something else than what they serve with."""
 
 
 GEMM_RANGES = {"tokens": (1, 16384), "output_width": (256, 65536), "input_width": (256, 65536)}
@@ -222,13 +234,14 @@ MOE_RANGES = {"tokens": (1, 16384), "intermediate": (128, 16384)}
 def readable_families() -> dict[str, Table]:
     """The table that each law family is fitted from."""
     gemms = {f"gemm_{p}": Table("gemm", "gemm_perf", read_gemm, GEMM_RANGES, p) for p in DTYPES}
+    gemms["gemm_fp8_block"] = replace(gemms["gemm_fp8_block"], unfit_engines=LAUNCH_BOUND_BLOCKS)
     batched = {
         f"batched_gemm_{p}": Table("mla_bmm", "mla_bmm_perf", read_batched_gemm, BATCHED_RANGES, source)
         for p, source in (
             ("bf16", "bf16"),
             ("fp8", "fp8"),
             ("fp8_block", "fp8"),
-        )  # blocks become tensors here
+        )  # one kernel serves both scalings
     }
     experts = {f"moe_{p}": Table("moe", "moe_perf", read_moe, MOE_RANGES, p) for p in DTYPES}
     caches = {name: table for p in ("bf16", "fp8") for name, table in _attention_tables(p).items()}
