@@ -7,9 +7,9 @@ them; the latent projections, routers and norms are whole on every rank.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final
 
 import sympy as sp
@@ -30,6 +30,8 @@ from llmopt_problems.models.spec import (
     ModelSpec,
 )
 
+LayerKey = tuple[Attention, Ffn]
+
 RESIDUAL_COPIES: Final = 4
 """Activations of hidden width alive at once: input, residual, norm output, block output."""
 LOGIT_BYTES: Final = 6
@@ -44,34 +46,47 @@ class LayerKind:
     """Equal layers of a model, wherever they are in it."""
 
     group: LayerGroup
-    """One of its groups; sizes below are those of one layer."""
+    """One of its groups; `weights` and `cache` are those of that group."""
     count: int
-    runs: int
-    """Stretches of neighbouring layers: 1, or many where kinds alternate."""
+    same_block: int
+    """Layers of the model with the same feed-forward block, this kind's included."""
     weights: Mapping[Component, float]
     cache: KvGroup
     hidden: int
 
+    def layer_bytes(self, part: Component) -> float:
+        """Bytes of `part` in one layer."""
+        return self.weights[part] / self.group.count
+
     def stage_layers(self, layers: int, pp: sp.Expr) -> sp.Expr:
-        """Layers of the kind in the fullest of `pp` stages of a model with `layers` layers."""
-        if self.runs > 1:
-            return sp.ceiling(self.count / pp)
-        return sp.Min(self.count, sp.ceiling(layers / pp))
+        """Layers of the kind in the fullest of `pp` stages of a model with `layers` layers.
+
+        Kinds of attention alternate, so a stage has its share of each; blocks of another kind come in one
+        stretch (dense layers first), so a stage may be full of one.
+        """
+        return self.count * sp.Min(1, sp.ceiling(layers / pp) / self.same_block)
 
 
 def layer_kinds(model: ModelSpec, precision: Precision) -> tuple[LayerKind, ...]:
     """The kinds of layers of `model`, in order of first appearance."""
-    order = [(group.attention, group.ffn) for group in model.layers]
     caches = kv_layout(model, precision.kv)
-    kinds = []
-    for key in dict.fromkeys(order):
-        first, runs = order.index(key), sum(found == key for found, _ in groupby(order))
-        group = model.layers[first]
-        count = sum(item.count for item, found in zip(model.layers, order, strict=True) if found == key)
-        weights = weight_breakdown(model, precision.weights, first)
-        one = {component: size / group.count for component, size in weights.items()}
-        kinds.append(LayerKind(group, count, runs, one, caches[first], model.hidden))
-    return tuple(kinds)
+    counts, blocks = Counter[LayerKey](), Counter[Ffn]()
+    first: dict[LayerKey, int] = {}
+    for index, group in enumerate(model.layers):
+        first.setdefault((group.attention, group.ffn), index)
+        counts[group.attention, group.ffn] += group.count
+        blocks[group.ffn] += group.count
+    return tuple(
+        LayerKind(
+            model.layers[index],
+            counts[key],
+            blocks[key[1]],
+            weight_breakdown(model, precision.weights, index),
+            caches[index],
+            model.hidden,
+        )
+        for key, index in first.items()
+    )
 
 
 def sharded_weights(
@@ -79,12 +94,13 @@ def sharded_weights(
 ) -> dict[Component, sp.Expr]:
     """Bytes of each component on the fullest accelerator."""
     whole = weight_breakdown(model, precision.weights)
-    outside = {part: whole[part] - sum(kind.count * kind.weights[part] for kind in kinds) for part in whole}
+    inside = {part: sum(kind.layer_bytes(part) * kind.count for kind in kinds) for part in whole}
+    outside = {part: whole[part] - inside[part] for part in whole}
     shards = dict.fromkeys(whole, sp.S.Zero) | _ends(outside, split)
     for kind in kinds:
         layers = kind.stage_layers(model.layer_count, split.pp)
-        for part, size in kind.weights.items():
-            shards[part] += layers * size * _weight_share(part, kind, split)
+        for part in whole:
+            shards[part] += layers * kind.layer_bytes(part) * _weight_share(part, kind, split)
     return shards
 
 

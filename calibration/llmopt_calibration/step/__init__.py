@@ -3,6 +3,18 @@
 from llmopt_calibration.precision import Precision
 from llmopt_calibration.step.assemble import step_law
 from llmopt_calibration.step.law import Operator, StepLaw
+from llmopt_calibration.step.rules import LayoutRule, layout_rules, layout_violations
 from llmopt_calibration.step.symbols import StepSymbols, SymbolicLayout, symbolic
 
-__all__ = ["Operator", "Precision", "StepLaw", "StepSymbols", "SymbolicLayout", "step_law", "symbolic"]
+__all__ = [
+    "LayoutRule",
+    "Operator",
+    "Precision",
+    "StepLaw",
+    "StepSymbols",
+    "SymbolicLayout",
+    "layout_rules",
+    "layout_violations",
+    "step_law",
+    "symbolic",
+]
