@@ -1,11 +1,10 @@
-"""Accelerators and links of the catalog, from `hardware.yaml` and `links.yaml`, each number with its source."""
+"""Accelerators and links of the catalog: `hardware.yaml` and `links.yaml`, each number with its source."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,7 +17,10 @@ Entry = Mapping[str, Any]
 
 @cache
 def accelerator(name: str) -> AcceleratorSpec:
-    """The accelerator called `name` (any case, or an alias); `ProblemError` with the nearest names if unknown."""
+    """The accelerator called `name` (any case, or an alias).
+
+    Raises `ProblemError` with the nearest names when the catalog has none of that name.
+    """
     document = _document("hardware.yaml")
     entries: Mapping[str, Entry] = document["accelerators"]
     known = resolve("accelerator", name, name_index(_aliases(entries)))
@@ -27,7 +29,10 @@ def accelerator(name: str) -> AcceleratorSpec:
 
 @cache
 def link(name: str) -> LinkSpec:
-    """The link called `name` (any case, or an alias); `ProblemError` with the nearest names if unknown."""
+    """The link called `name` (any case, or an alias).
+
+    Raises `ProblemError` with the nearest names when the catalog has none of that name.
+    """
     document = _document("links.yaml")
     entries: Mapping[str, Entry] = document["links"]
     known = resolve("link", name, name_index(_aliases(entries)))
@@ -50,9 +55,7 @@ def _accelerator(name: str, entry: Entry, documents: Mapping[str, str]) -> Accel
     sources = {field: "; ".join(documents[key] for key in keys) for field, keys in entry["sources"].items()}
     return AcceleratorSpec(
         name=name,
-        peak_flops_per_s=MappingProxyType(
-            {kind: float(peak) for kind, peak in entry["peak_flops_per_s"].items()}
-        ),
+        peak_flops_per_s=entry["peak_flops_per_s"],
         hbm_bytes=float(entry["hbm_bytes"]),
         hbm_bytes_per_s=float(entry["hbm_bytes_per_s"]),
         sm_count=entry["sm_count"],
@@ -63,7 +66,7 @@ def _accelerator(name: str, entry: Entry, documents: Mapping[str, str]) -> Accel
         scale_up_gpus=entry["scale_up_gpus"],
         network=link(entry["network"]),
         host=link(entry["host"]),
-        sources=MappingProxyType(sources),
+        sources=sources,
     )
 
 

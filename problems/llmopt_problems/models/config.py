@@ -30,7 +30,14 @@ def model_from_config(config: Mapping[str, object] | str | Path, name: str | Non
     if isinstance(config, Mapping):
         return _spec(_text_reader(config, name or "config.json"), name or "config.json")
     path = Path(config)
-    return _spec(_text_reader(_read_json(path), str(path)), name or path.resolve().parent.name)
+    values = {**_neighbour_quantization(path), **_read_json(path)}
+    return _spec(_text_reader(values, str(path)), name or path.resolve().parent.name)
+
+
+def _neighbour_quantization(path: Path) -> Mapping[str, object]:
+    """The quantisation that NVIDIA's ModelOpt writes into a file beside `config.json`, if there is one."""
+    beside = path.with_name("hf_quant_config.json")
+    return {"quantization_config": _read_json(beside).get("quantization")} if beside.is_file() else {}
 
 
 def _read_json(path: Path) -> Mapping[str, object]:
@@ -65,7 +72,7 @@ def _text_reader(values: Mapping[str, object], file: str) -> ConfigReader:
 
 def _spec(config: ConfigReader, name: str) -> ModelSpec:
     kind = config.text("model_type")
-    if kind not in FAMILIES:
+    if kind is None or kind not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise config.error("model_type", kind, "known-architecture", f"use a model of a known type: {known}")
     config.integer("num_attention_heads", "n_head")

@@ -80,11 +80,10 @@ def weight_breakdown(
 ) -> dict[Component, float]:
     """Bytes by component, scales included; of one layer group when its index is given."""
     widths = component_precision(spec, precision)
+    scale_group = _group_size(spec, precision)
     result = dict.fromkeys(COMPONENTS, 0.0)
     for tensor in _chosen(spec, group):
-        result[tensor.component] += _tensor_bytes(
-            tensor, widths[tensor.component], _group_size(spec, precision)
-        )
+        result[tensor.component] += _tensor_bytes(tensor, widths[tensor.component], scale_group)
     return result
 
 
@@ -151,7 +150,7 @@ def _kv_group(count: int, attention: Attention, element_bytes: float) -> KvGroup
 
 def _latent_token_bytes(a: LatentAttention, element_bytes: float) -> float:
     latent = (a.kv_lora_rank + a.rope_head_dim) * element_bytes
-    # The engines keep the indexer's key in fp8 with a float32 scale for 128 elements, whatever the KV precision.
+    # The engines keep the indexer's key in fp8, a float32 scale for 128 elements, whatever the KV precision.
     index = a.indexer_head_dim + 4 * ceil(a.indexer_head_dim / _FP8_BLOCK) if a.indexer_heads else 0
     return latent + index
 

@@ -25,11 +25,15 @@ Layer = tuple[Attention, Ffn]
 Family = Callable[[ConfigReader], list[Layer]]
 
 _EXPERT_COUNT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+_MOST_LAYERS = 10_000
 _LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "linear_attention"})
 
 
 def _layer_count(config: ConfigReader) -> int:
-    return config.integer("num_hidden_layers", "n_layer")
+    count = config.integer("num_hidden_layers", "n_layer")
+    if count > _MOST_LAYERS:  # a typing error must not become a list of billions
+        raise config.error("num_hidden_layers", count, "layer-count", f"give at most {_MOST_LAYERS} layers")
+    return count
 
 
 def _grouped_query(config: ConfigReader) -> GroupedQueryAttention:
@@ -53,13 +57,13 @@ def _dense(config: ConfigReader) -> DenseFfn:
 def _mixture(config: ConfigReader, *width_keys: str) -> MoeFfn:
     return MoeFfn(
         experts=config.integer(*_EXPERT_COUNT_KEYS),
-        experts_per_token=config.integer("num_experts_per_tok"),
+        experts_per_token=config.integer("num_experts_per_tok", "experts_per_token"),
         expert_intermediate=config.integer(*width_keys),
     )
 
 
 def _windows(config: ConfigReader) -> list[int | None]:
-    """Window of each layer: by `layer_types`, else the same for all, else as Qwen's `max_window_layers` says."""
+    """Window of each layer: from `layer_types`, else the same for all but the first `max_window_layers`."""
     count = _layer_count(config)
     types = config.per_layer("layer_types", count, _LAYER_TYPES)
     if types is not None:
@@ -133,6 +137,8 @@ def _gpt_oss(config: ConfigReader) -> list[Layer]:
 
 
 def _latent(config: ConfigReader) -> LatentAttention:
+    if config.flag("attention_bias", False):
+        raise config.error("attention_bias", True, "latent-without-bias", "only false is known with MLA")
     rank = config.get("q_lora_rank")
     return LatentAttention(
         query_heads=config.integer("num_attention_heads"),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from llmopt_problems.errors import ProblemError
 from llmopt_problems.models.reader import ConfigReader
 from llmopt_problems.models.spec import Component, WeightPrecision
 
@@ -51,12 +52,7 @@ def read_quantization(config: ConfigReader) -> Quantization:
         case "compressed-tensors":
             return _compressed_tensors(section, kept)
         case other:
-            raise section.error(
-                "quantization_config.quant_method",
-                other,
-                "known-quantization",
-                "remove quantization_config from the file and state `weights:` in the problem",
-            )
+            raise _unknown(section, "quant_method", other, "this method is not known")
 
 
 def _fp8(section: ConfigReader) -> WeightPrecision:
@@ -64,44 +60,35 @@ def _fp8(section: ConfigReader) -> WeightPrecision:
     if block is None:
         return "fp8"
     if block != [128, 128]:
-        raise section.error(
-            "quantization_config.weight_block_size",
-            block,
-            "known-block-size",
-            "only blocks of 128 x 128 are known",
-        )
+        raise _unknown(section, "weight_block_size", block, "only blocks of 128 x 128 are known")
     return "fp8_block"
 
 
 def _four_bits(section: ConfigReader, bits_key: str, kept: tuple[Component, ...]) -> Quantization:
     bits = section.integer(bits_key)
     if bits != 4:
-        raise section.error(
-            f"quantization_config.{bits_key}", bits, "known-bit-width", "only 4-bit integers are known"
-        )
+        raise _unknown(section, bits_key, bits, "only 4-bit integers are known")
     return Quantization("int4", section.integer("group_size"), kept)
 
 
 def _compressed_tensors(section: ConfigReader, kept: tuple[Component, ...]) -> Quantization:
     groups = section.section("config_groups")
     if groups is None or len(groups.values) != 1:
-        value = None if groups is None else sorted(groups.values)
-        raise section.error(
-            "quantization_config.config_groups", value, "one-group", "only one group is known"
-        )
+        raise _unknown(section, "config_groups", groups and sorted(groups.values), "only one group is known")
     group = groups.section(next(iter(groups.values)))
-    weights = None if group is None else group.section("weights")
+    weights = group and group.section("weights")
     if weights is None:
-        raise section.error(
-            "quantization_config.config_groups", None, "weights", "give the section of the weights"
-        )
-    if weights.text("type") == "float" and weights.integer("num_bits") == 8:
-        return Quantization("fp8", None, kept)
-    if weights.text("type") == "float":
-        raise section.error(
-            "weights.num_bits", weights.get("num_bits"), "known-bit-width", "state `weights:` instead"
-        )
-    return _four_bits(weights, "num_bits", kept)
+        raise _unknown(section, "config_groups", None, "its group has no section `weights`")
+    if weights.text("type") != "float":
+        return _four_bits(weights, "num_bits", kept)
+    if weights.integer("num_bits") != 8:
+        raise _unknown(weights, "num_bits", weights.get("num_bits"), "only 8-bit floats are known")
+    return Quantization("fp8_block" if weights.text("strategy") == "block" else "fp8", None, kept)
+
+
+def _unknown(section: ConfigReader, key: str, value: object, reason: str) -> ProblemError:
+    remedy = f"{reason}; remove quantization_config from the file and state `weights:` in the problem"
+    return section.error(f"quantization_config.{key}", value, "known-quantization", remedy)
 
 
 def _unquantized(section: ConfigReader) -> tuple[Component, ...]:

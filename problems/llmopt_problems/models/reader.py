@@ -30,9 +30,8 @@ class ConfigReader:
         if value is None:
             value = default
         if type(value) is not int or value < 1:
-            raise self.error(
-                keys[0], value, "positive-integer", f"give {' or '.join(keys)} as a positive integer"
-            )
+            remedy = f"give {' or '.join(keys)} as a positive integer"
+            raise self.error(keys[0], value, "positive-integer", remedy)
         return value
 
     def count(self, key: str, default: int = 0) -> int:
@@ -66,11 +65,9 @@ class ConfigReader:
         if not isinstance(value, list) or len(value) != layers:
             raise self.error(key, value, "one-entry-a-layer", f"give a list of {layers} entries")
         for entry in value:
-            if entry not in choices:
-                known = ", ".join(sorted(choices))
-                raise self.error(
-                    key, entry, "known-layer-type", f"llmopt knows {known}; ask for this one to be added"
-                )
+            if not isinstance(entry, str) or entry not in choices:
+                remedy = f"only {', '.join(sorted(choices))} are known"
+                raise self.error(key, entry, "known-layer-type", remedy)
         return value
 
     def section(self, key: str) -> ConfigReader | None:

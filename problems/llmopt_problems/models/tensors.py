@@ -139,7 +139,7 @@ def _indexer(hidden: int, a: LatentAttention) -> Iterator[Tensor]:
 
 
 def _linear(hidden: int, a: LinearAttention) -> Iterator[Tensor]:
-    """Gated DeltaNet as in Qwen3-Next: q, k, v; gate z; scalars a and b a head; short depth-wise convolution."""
+    """Gated DeltaNet as in Qwen3-Next: q, k, v; gate z; a and b a head; a short depth-wise convolution."""
     key, value = a.key_heads * a.key_head_dim, a.value_heads * a.value_head_dim
     yield from _projection("attention", 2 * key + value, hidden)
     yield from _projection("attention", value, hidden)
