@@ -1,4 +1,4 @@
-"""The installed package, wheel or editable: what it holds, and that importing it is quiet. Needs no sources."""
+"""The installed package, wheel or editable: what it holds, and that importing is quiet. Needs no sources."""
 
 import json
 import os
@@ -35,6 +35,11 @@ def test_packages_are_typed(package: str) -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_are_bundled_and_right(example: str) -> None:
     assert python("-m", "llmopt", "check", example).returncode == 0
+
+
+def test_fitted_coefficients_are_bundled() -> None:
+    program = "from llmopt_calibration.coefficients import fitted_pairs; print(fitted_pairs())"
+    assert "('H200-SXM', 'sglang')" in python("-c", program).stdout
 
 
 def test_importing_prints_nothing_and_loads_nothing_heavy() -> None:
