@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from statistics import median
 from typing import TypedDict, TypeVar
 
@@ -45,15 +46,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """An entry of the registry."""
+    """An entry of the registry. Its module is loaded by the process that runs it, and by no other."""
 
     name: str
     measures: str
     """What the number means, and what the baseline is, in a sentence."""
     phases: tuple[str, ...]
     """Names of the phases that every run reports."""
-    run: Callable[[bool], Outcome]
-    """Runs once; the argument is true in a smoke pass, which takes seconds and whose numbers mean little."""
+
+    def run(self, smoke: bool) -> Outcome:
+        """Run once; a smoke pass takes seconds and its numbers mean little."""
+        outcome: Outcome = import_module(f"entries.{self.name}").run(smoke)
+        names = tuple(phase.name for phase in outcome.phases)
+        if names != self.phases:
+            raise RuntimeError(f"{self.name} declares the phases {self.phases}, ran {names}")
+        return outcome
 
 
 class Row(TypedDict):

@@ -1,8 +1,38 @@
-"""Every benchmark, by hand: a new one is a module in `entries` and a line here."""
+"""Every benchmark, by hand: a new one is a module of its name in `entries` and a line here."""
 
-from entries.columns import COLUMNS
-from entries.quickstart import QUICKSTART_SOLVE
-from entries.start_up import HELP_TIME, IMPORT_TIME
-from entries.step_law import STEP_LAW
+from __future__ import annotations
 
-BENCHMARKS = (QUICKSTART_SOLVE, IMPORT_TIME, HELP_TIME, STEP_LAW, COLUMNS)
+from harness import Benchmark
+
+BENCHMARKS = (
+    Benchmark(
+        "quickstart_solve",
+        "wall seconds of `llmopt solve quickstart`, start-up included",
+        ("whole",),
+    ),
+    Benchmark(
+        "import_time",
+        "wall seconds of a process that imports llmopt, and all that a solve needs; baseline: a bare Python",
+        ("facade", "solving"),
+    ),
+    Benchmark(
+        "help_time",
+        "wall seconds of `llmopt --help`; baseline: a bare Python",
+        ("help",),
+    ),
+    Benchmark(
+        "step_law",
+        "compiled evaluations of a step a second; baselines: lambdified numpy on arrays and in calls, SymPy",
+        ("build", "compile", "evaluate"),
+    ),
+    Benchmark(
+        "columns",
+        "configurations of a pool tabulated a second, states included; baseline: a Python loop over the same",
+        ("compile", "tabulate"),
+    ),
+    Benchmark(
+        "enumeration_agreement",
+        "random small programs on which the columns route equals brute force; baseline: all of them",
+        ("solve", "brute_force"),
+    ),
+)

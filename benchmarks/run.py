@@ -75,10 +75,6 @@ def _measure(benchmark: Benchmark, repeats: int, smoke: bool) -> list[Row]:
 def _run_here(benchmark: Benchmark, smoke: bool) -> int:
     """The one run of a fresh process; its last line of output is the outcome."""
     outcome = benchmark.run(smoke)
-    names = tuple(phase.name for phase in outcome.phases)
-    if names != benchmark.phases:
-        print(f"{benchmark.name} declares the phases {benchmark.phases}, ran {names}", file=sys.stderr)
-        return 1
     print(json.dumps({**asdict(outcome), "peak_bytes": _peak_bytes()}))
     return 0
 

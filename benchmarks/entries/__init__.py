@@ -1,1 +1,1 @@
-"""One module a benchmark: a `BENCHMARK` and the function that runs it once."""
+"""One module a benchmark, of the same name: `run(smoke)` measures once and gives an `Outcome`."""

@@ -6,7 +6,7 @@ import itertools
 import time
 
 import sympy as sp
-from harness import Benchmark, Figure, Outcome, timed
+from harness import Figure, Outcome, timed
 
 from llmopt_optimizer.columns import compile_pool
 from llmopt_optimizer.program import Constraint, Decision, Pool, State, Variant
@@ -62,11 +62,3 @@ def run(smoke: bool) -> Outcome:
     ours = variant.size / tabulating.wall_s
     naive = _looped(variant, 100.0, 500 if smoke else 20_000)
     return Outcome((Figure("rows_per_s", ours, "1/s", naive),), (compiling, tabulating))
-
-
-COLUMNS = Benchmark(
-    "columns",
-    "configurations of a pool tabulated a second, states included; baseline: a Python loop over the same",
-    ("compile", "tabulate"),
-    run,
-)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import sympy as sp
-from harness import Benchmark, Figure, Outcome, timed
+from harness import Figure, Outcome, timed
 
 from llmopt_optimizer.program import Decision, Limit, Objective, Pool, Program, System, Variant
 from llmopt_optimizer.solvers.outcome import SolveStatus
@@ -88,11 +88,3 @@ def run(smoke: bool) -> Outcome:
         ),
     )
     return Outcome(figures, (solving, enumerating))
-
-
-ENUMERATION_AGREEMENT = Benchmark(
-    "enumeration_agreement",
-    "random small programs on which the columns route equals brute force; baselines: all, and brute force",
-    ("solve", "brute_force"),
-    run,
-)

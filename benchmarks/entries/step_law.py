@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
-from harness import Benchmark, Figure, Outcome, rate, timed
+from harness import Figure, Outcome, rate, timed
 from numba import njit
 from numpy.typing import NDArray
 
@@ -84,11 +84,3 @@ def _exact(seconds: sp.Expr, law: StepLaw, states: States) -> int:
     for state in states:
         seconds.evalf(subs=dict(zip(law.symbols.all(), state, strict=True)))
     return len(states)
-
-
-STEP_LAW = Benchmark(
-    "step_law",
-    "compiled evaluations of a step a second; baselines: lambdified numpy on arrays, in single calls, SymPy",
-    ("build", "compile", "evaluate"),
-    run,
-)

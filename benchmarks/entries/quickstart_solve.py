@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import Benchmark, Figure, Outcome, Phase, timed
+from harness import Figure, Outcome, Phase, timed
 
 from llmopt_optimizer.output.record import read_result
 
@@ -36,8 +36,3 @@ def run(smoke: bool) -> Outcome:
         Figure("rounds", len(result.rounds), "rounds"),
     )
     return Outcome(figures, (Phase("whole", whole.wall_s, whole.cpu_s),))
-
-
-QUICKSTART_SOLVE = Benchmark(
-    "quickstart_solve", "wall seconds of `llmopt solve quickstart`, start-up included", ("whole",), run
-)
