@@ -68,10 +68,10 @@ class CountDomain(BaseModel):
 
 
 def _domain_form(value: object) -> object:
-    """A bare number or list is a list of choices."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return {"choices": (value,)}
-    return {"choices": value} if isinstance(value, list | tuple) else value
+    """A bare value or list is a list of choices."""
+    if value is None or isinstance(value, dict | CountDomain):
+        return value
+    return {"choices": value if isinstance(value, list | tuple) else (value,)}
 
 
 Domain = Annotated[

@@ -23,7 +23,7 @@ class ModelChoice(BaseModel):
     config: ExistingFile | None = Field(
         default=None, description="Path to a Hugging Face config.json, relative to this file."
     )
-    weights: Literal["native"] | WeightPrecision = Field(
+    weights: Literal["native", WeightPrecision] = Field(
         default="native", description="Precision of the weights; native is that of the published checkpoint."
     )
     kv_cache: KvPrecision = Field(default="bf16", description="Precision of the KV cache.")
@@ -61,7 +61,7 @@ class AcceleratorOffer(BaseModel):
 
 
 class Hardware(BaseModel):
-    """The accelerators on offer."""
+    """What a deployment may be built from."""
 
     model_config = SECTION
     accelerators: tuple[AcceleratorOffer, ...] = Field(

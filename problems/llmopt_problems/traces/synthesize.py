@@ -5,8 +5,8 @@ Conversations start as a Poisson process. Each opens with one of a few system pr
 So the head of a request repeats what was sent before: by everybody in the system prompt, by the same user
 beyond it.
 
-The numbers are chosen, not measured: inputs of thousands of tokens, answers of hundreds, two thirds of the input
-seen before (two fifths in the published conversation trace, which has more single-turn chats). They let examples
+The numbers are chosen, not measured: inputs of thousands of tokens, answers of hundreds, two thirds of the
+input seen before (37% in the published conversation trace, whose inputs are longer). They let examples
 run without a download; for conclusions about real traffic use the published trace.
 
     python -m llmopt_problems.traces.synthesize 1500 > trace.jsonl
