@@ -13,7 +13,7 @@ from typing import Literal
 
 Mode = Literal["aggregated", "disaggregated"]
 Role = Literal["serve", "prefill", "decode"]
-RouterPolicy = Literal["round_robin", "shortest_queue", "cache_aware"]
+RouterPolicy = Literal["round_robin", "shortest_queue", "cache_aware", "power_of_two", "central_queue"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The compiled event simulation: arrays in, arrays out."""

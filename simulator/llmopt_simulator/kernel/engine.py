@@ -1,0 +1,191 @@
+"""How an engine steps: plan its ranks, evaluate the step law, run ahead while nothing can change.
+
+A step that holds prefill is planned alone. A step of decodes only repeats with growing context until a
+sequence ends or work arrives, so up to `RUN_STEPS` of them are planned at once and their ends kept; work that
+arrives in between cuts the run after the step in progress. Steps are recorded when they have happened, so a
+cut run leaves no trace.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmopt_calibration.compiled import StepArrays, step_seconds, step_work
+from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.events import pop, set_event
+from llmopt_simulator.kernel.recording import record_latency, record_step
+from llmopt_simulator.kernel.scheduler import join_decode, next_completion, plan_prefill
+from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
+
+
+class Laws(NamedTuple):
+    """The step laws of the two pools (the same one twice when there is one pool)."""
+
+    front: StepArrays
+    decode: StepArrays
+    scratch: NDArray[np.float64]
+
+
+@inner
+def wake(s: State, e: int, now_s: float) -> None:
+    """Tell an engine that work has come: an idle one may start, a running one stops after its step."""
+    engine = s.engines[e]
+    if engine.busy == 1:
+        _cut_run(s, e, now_s)
+    elif engine.ready == 0:
+        engine.ready = 1
+        s.ready[s.world[0].ready] = e
+        s.world[0].ready += 1
+
+
+@inner
+def start_ready(s: State, laws: Laws) -> None:
+    """Start a step on every engine that was woken; they do not affect one another."""
+    w = s.world[0]
+    for i in range(w.ready):
+        s.engines[s.ready[i]].ready = 0
+        _start(s, laws, s.ready[i], w.now_s)
+    w.ready = 0
+
+
+@inner
+def record_run(s: State, laws: Laws, e: int, steps: int) -> None:
+    """Record the planned steps of engine `e` up to number `steps`; they have happened."""
+    engine = s.engines[e]
+    start_s = engine.run_start_s if engine.run_done == 0 else s.run_ends_s[e, engine.run_done - 1]
+    for i in range(engine.run_done, steps):
+        end_s = s.run_ends_s[e, i]
+        record_step(s, e, end_s - start_s, _work(s, laws, e))
+        record_latency(s, end_s - start_s, engine.decodes - (engine.run_joined if i == 0 else 0))
+        for r in range(engine.rank_start, engine.rank_stop):
+            s.ranks[r].context += s.ranks[r].decodes
+            s.ranks[r].steps += 1
+        start_s = end_s
+    engine.run_done = steps
+
+
+@inner
+def steps_ended(s: State, e: int, now_s: float) -> int:
+    """How many of engine `e`'s planned steps have ended by now."""
+    engine = s.engines[e]
+    steps = engine.run_done
+    while steps < engine.run_steps and s.run_ends_s[e, steps] <= now_s:
+        steps += 1
+    return steps
+
+
+@inner
+def _cut_run(s: State, e: int, now_s: float) -> None:
+    engine = s.engines[e]
+    steps = engine.run_done
+    while s.run_ends_s[e, steps] < now_s:
+        steps += 1
+    if steps + 1 < engine.run_steps:
+        engine.run_steps = steps + 1
+        set_event(s, e, s.run_ends_s[e, steps])
+
+
+@inner
+def _start(s: State, laws: Laws, e: int, now_s: float) -> None:
+    engine = s.engines[e]
+    if engine.busy == 1:
+        _fault(s, e, FAULT_OVERLAP)
+        return
+    engine.run_joined = 0
+    for r in range(engine.rank_start, engine.rank_stop):
+        if engine.pool == 0:
+            plan_prefill(s, r, now_s)
+        else:
+            _join_waiting(s, e, r)
+    _combine_ranks(s, e)
+    if engine.tokens > 0:
+        _plan_run(s, laws, e, now_s)
+
+
+@inner
+def _join_waiting(s: State, e: int, r: int) -> None:
+    engine, rank = s.engines[e], s.ranks[r]
+    while s.queues[r].count > 0 and rank.decodes < rank.batch_cap:
+        request = pop(s, r)
+        join_decode(s, r, request)
+        s.joined[engine.run_joined] = request
+        engine.run_joined += 1
+
+
+@inner
+def _combine_ranks(s: State, e: int) -> None:
+    """The state that the step law sees: the slowest rank of every kind, and the tokens of all."""
+    engine = s.engines[e]
+    engine.batch = engine.prefill = engine.heads = engine.tokens = engine.decodes = 0
+    engine.work = 0.0
+    for r in range(engine.rank_start, engine.rank_stop):
+        rank = s.ranks[r]
+        engine.batch = max(engine.batch, rank.decodes)
+        engine.prefill = max(engine.prefill, rank.step_tokens)
+        engine.work = max(engine.work, rank.step_work)
+        engine.heads = max(engine.heads, rank.decodes + rank.chunks)
+        engine.tokens += rank.decodes + rank.step_tokens
+        engine.decodes += rank.decodes
+
+
+@inner
+def _plan_run(s: State, laws: Laws, e: int, now_s: float) -> None:
+    engine = s.engines[e]
+    engine.busy = 1
+    engine.run_start_s = now_s
+    engine.run_done = 0
+    engine.run_steps = _steps_until_change(s, e)
+    end_s = now_s
+    for i in range(engine.run_steps):
+        seconds = _seconds(s, laws, e, i)
+        if not (0.0 < seconds < np.inf):
+            _fault(s, e, FAULT_STEP)
+            return
+        end_s += seconds
+        s.run_ends_s[e, i] = end_s
+    set_event(s, e, end_s)
+    for i in range(engine.run_joined):
+        record_latency(s, s.run_ends_s[e, 0] - s.requests[s.joined[i]].first_token_s, 1)
+
+
+@inner
+def _steps_until_change(s: State, e: int) -> int:
+    engine, steps = s.engines[e], RUN_STEPS
+    if engine.prefill > 0:
+        return 1
+    for r in range(engine.rank_start, engine.rank_stop):
+        if s.ranks[r].decodes > 0:
+            steps = min(steps, next_completion(s, r))
+    return steps
+
+
+@inner
+def _longest_context(s: State, e: int, ahead: int) -> float:
+    """The largest total context of a rank, `ahead` decode steps from what is recorded."""
+    engine, longest = s.engines[e], 0
+    for r in range(engine.rank_start, engine.rank_stop):
+        longest = max(longest, s.ranks[r].context + ahead * s.ranks[r].decodes)
+    return float(longest)
+
+
+@inner
+def _seconds(s: State, laws: Laws, e: int, ahead: int) -> float:
+    x, law = s.engines[e], laws.front if s.engines[e].pool == 0 else laws.decode
+    context = _longest_context(s, e, ahead)
+    return step_seconds(law, laws.scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads)
+
+
+@inner
+def _work(s: State, laws: Laws, e: int) -> tuple[float, float, float]:
+    x, law = s.engines[e], laws.front if s.engines[e].pool == 0 else laws.decode
+    context = _longest_context(s, e, 0)
+    return step_work(law, laws.scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads)
+
+
+@inner
+def _fault(s: State, e: int, fault: int) -> None:
+    s.world[0].fault = fault
+    s.world[0].fault_engine = e

@@ -1,0 +1,145 @@
+"""The event list: one entry for each source of events, ordered by (time, source).
+
+Engines are sources 0 … E-1 (the end of their planned steps), then come transfers that reach their link, the
+next transfer to complete, and the next arrival. A source has at most one pending event, so the list is
+an indexed heap whose entries move when a source changes its mind; the source number is both priority
+and sequence, which makes every order decided.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.state import NONE, State
+
+
+@inner
+def link_source(s: State) -> int:
+    """The source of transfers whose set-up ends."""
+    return s.settings.engines
+
+
+@inner
+def transfer_source(s: State) -> int:
+    """The source of transfers that complete."""
+    return s.settings.engines + 1
+
+
+@inner
+def arrival_source(s: State) -> int:
+    """The source of arrivals."""
+    return s.settings.engines + 2
+
+
+@inner
+def set_event(s: State, source: int, time_s: float) -> None:
+    """Move the event of `source` to `time_s`; infinity silences it."""
+    earlier = time_s < s.event_s[source]
+    s.event_s[source] = time_s
+    if earlier:
+        _rise(s, s.event_place[source])
+    else:
+        _sink(s, s.event_place[source])
+
+
+@inner
+def _before(s: State, x: int, y: int) -> bool:
+    return s.event_s[x] < s.event_s[y] or (s.event_s[x] == s.event_s[y] and x < y)
+
+
+@inner
+def _put(s: State, place: int, source: int) -> None:
+    s.event_heap[place] = source
+    s.event_place[source] = place
+
+
+@inner
+def _rise(s: State, place: int) -> None:
+    source = s.event_heap[place]
+    while place > 0:
+        above = (place - 1) >> 1
+        if not _before(s, source, s.event_heap[above]):
+            break
+        _put(s, place, s.event_heap[above])
+        place = above
+    _put(s, place, source)
+
+
+@inner
+def _sink(s: State, place: int) -> None:
+    heap = s.event_heap
+    source, count = heap[place], len(heap)
+    while True:
+        below = 2 * place + 1
+        if below >= count:
+            break
+        if below + 1 < count and _before(s, heap[below + 1], heap[below]):
+            below += 1
+        if not _before(s, heap[below], source):
+            break
+        _put(s, place, heap[below])
+        place = below
+    _put(s, place, source)
+
+
+@inner
+def push(s: State, queue: int, request: int) -> None:
+    """Append a request to a FIFO."""
+    q = s.queues[queue]
+    s.requests[request].next = NONE
+    if q.count == 0:
+        q.head = request
+    else:
+        s.requests[q.tail].next = request
+    q.tail = request
+    q.count += 1
+
+
+@inner
+def first(s: State, queue: int) -> int:
+    """The oldest request of a FIFO that is not empty."""
+    return s.queues[queue].head
+
+
+@inner
+def pop(s: State, queue: int) -> int:
+    """Take the oldest request of a FIFO that is not empty."""
+    q = s.queues[queue]
+    request = q.head
+    q.head = s.requests[request].next
+    q.count -= 1
+    return request
+
+
+@inner
+def heap_push(heap: NDArray[np.int64], start: int, count: int, key: int) -> None:
+    """Add `key` to the binary heap `heap[start:start + count]`, which grows by one."""
+    place = count
+    while place > 0:
+        above = (place - 1) >> 1
+        if heap[start + above] <= key:
+            break
+        heap[start + place] = heap[start + above]
+        place = above
+    heap[start + place] = key
+
+
+@inner
+def heap_pop(heap: NDArray[np.int64], start: int, count: int) -> int:
+    """Take the smallest key of the binary heap `heap[start:start + count]`, which shrinks by one."""
+    smallest, last, count = heap[start], heap[start + count - 1], count - 1
+    place = 0
+    while True:
+        below = 2 * place + 1
+        if below >= count:
+            break
+        if below + 1 < count and heap[start + below + 1] < heap[start + below]:
+            below += 1
+        if last <= heap[start + below]:
+            break
+        heap[start + place] = heap[start + below]
+        place = below
+    heap[start + place] = last
+    return smallest

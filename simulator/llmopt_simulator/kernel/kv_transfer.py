@@ -1,0 +1,106 @@
+"""KV transfers from prefill to decode instances over shared links (processor sharing).
+
+A transfer is set up for a constant latency and then moves its bytes at the smaller of two fair shares: its
+sender's link divided by the transfers that leave that instance, and its receiver's link divided by those
+that arrive there. Rates change only when a transfer starts or ends, so between these moments the
+bytes left fall linearly and the next completion is known exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.events import link_source, pop, push, set_event, transfer_source
+from llmopt_simulator.kernel.state import State
+
+
+@inner
+def link_queue(s: State) -> int:
+    """The FIFO of transfers in set-up; their latency is constant, so it is in order of time."""
+    return 2 * s.settings.ranks + 2
+
+
+@inner
+def set_up(s: State, request: int, now_s: float) -> None:
+    """Begin the transfer of a request whose decode rank has reserved its pages."""
+    s.requests[request].link_s = now_s + s.settings.transfer_latency_s
+    push(s, link_queue(s), request)
+    _schedule_link(s)
+
+
+@inner
+def enter_link(s: State, now_s: float) -> None:
+    """Put the transfer whose set-up has ended on its links."""
+    request = pop(s, link_queue(s))
+    _schedule_link(s)
+    _move(s, now_s)
+    w, q = s.world[0], s.requests[request]
+    transfer = s.transfers[w.active]
+    transfer.request = request
+    transfer.sender = s.ranks[q.rank].instance
+    transfer.receiver = s.ranks[q.decode_rank].instance
+    transfer.left_bytes = q.input_tokens * s.settings.transfer_bytes_per_token
+    w.moved_bytes += transfer.left_bytes
+    w.active += 1
+    s.senders[transfer.sender] += 1
+    s.receivers[transfer.receiver] += 1
+    _share_links(s, now_s)
+
+
+@inner
+def leave_link(s: State, now_s: float) -> int:
+    """Take the transfer that has completed off its links; returns its request."""
+    _move(s, now_s)
+    done, w = _first_to_end(s), s.world[0]
+    transfer, last = s.transfers[done], s.transfers[w.active - 1]
+    request = transfer.request
+    s.senders[transfer.sender] -= 1
+    s.receivers[transfer.receiver] -= 1
+    transfer.request = last.request
+    transfer.sender = last.sender
+    transfer.receiver = last.receiver
+    transfer.left_bytes = last.left_bytes
+    w.active -= 1
+    _share_links(s, now_s)
+    return request
+
+
+@inner
+def _schedule_link(s: State) -> None:
+    queue = s.queues[link_queue(s)]
+    set_event(s, link_source(s), s.requests[queue.head].link_s if queue.count > 0 else np.inf)
+
+
+@inner
+def _move(s: State, now_s: float) -> None:
+    w = s.world[0]
+    for i in range(w.active):
+        transfer = s.transfers[i]
+        moved = transfer.bytes_per_s * (now_s - w.moved_s)
+        transfer.left_bytes = max(0.0, transfer.left_bytes - moved)
+    w.moved_s = now_s
+
+
+@inner
+def _share_links(s: State, now_s: float) -> None:
+    w = s.world[0]
+    for i in range(w.active):
+        transfer = s.transfers[i]
+        sent = s.settings.sender_bytes_per_s / s.senders[transfer.sender]
+        transfer.bytes_per_s = min(sent, s.settings.receiver_bytes_per_s / s.receivers[transfer.receiver])
+    if w.active == 0:
+        set_event(s, transfer_source(s), np.inf)
+    else:
+        first = s.transfers[_first_to_end(s)]
+        set_event(s, transfer_source(s), now_s + first.left_bytes / first.bytes_per_s)
+
+
+@inner
+def _first_to_end(s: State) -> int:
+    best, soonest = 0, np.inf
+    for i in range(s.world[0].active):
+        seconds = s.transfers[i].left_bytes / s.transfers[i].bytes_per_s
+        if seconds < soonest:
+            best, soonest = i, seconds
+    return best

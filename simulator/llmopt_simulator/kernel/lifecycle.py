@@ -1,0 +1,212 @@
+"""The life of a request: arrival, routing, prefill, transfer, decode, end; and what each change wakes.
+
+At one moment, ends of steps come first (engines in order; in an engine rank by rank; in a rank finished
+sequences in order of their number, then completed prefills in FIFO order), then transfers, then arrivals;
+only then do engines that are idle and have work start their next step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.engine import Laws, record_run, wake
+from llmopt_simulator.kernel.events import arrival_source, first, heap_pop, pop, push, set_event
+from llmopt_simulator.kernel.kv_transfer import leave_link, set_up
+from llmopt_simulator.kernel.prefix_cache import release
+from llmopt_simulator.kernel.recording import count_requests
+from llmopt_simulator.kernel.routing import choose_decode_rank, choose_rank, shortest_queue
+from llmopt_simulator.kernel.scheduler import (
+    complete_prefills,
+    decode_pages,
+    first_to_complete,
+    front_pages,
+    give_pages,
+    join_decode,
+    next_completion,
+    take_pages,
+)
+from llmopt_simulator.kernel.state import CENTRAL_QUEUE, FINISHED, NONE, REJECTED, State
+
+
+@inner
+def arrive(s: State, now_s: float) -> None:
+    """Let the next request into the system, or reject it because it can never fit."""
+    request = s.world[0].next_request
+    _schedule_next_arrival(s, now_s)
+    s.requests[request].arrival_s = now_s
+    if _never_fits(s, request):
+        s.requests[request].status = REJECTED
+        _reissue(s, now_s)
+        return
+    count_requests(s, now_s, 1)
+    if s.settings.router == CENTRAL_QUEUE:
+        push(s, _central_queue(s), request)
+        _drain_central_queue(s, now_s)
+    else:
+        _assign(s, choose_rank(s, request), request, now_s)
+
+
+@inner
+def end_steps(s: State, laws: Laws, e: int, now_s: float) -> None:
+    """The planned steps of engine `e` have ended: finish sequences, move completed prefills on."""
+    engine = s.engines[e]
+    record_run(s, laws, e, engine.run_steps)
+    set_event(s, e, np.inf)
+    engine.busy = 0
+    wake(s, e, now_s)
+    for r in range(engine.rank_start, engine.rank_stop):
+        while s.ranks[r].decodes > 0 and next_completion(s, r) == 0:
+            _end_decode(s, r, now_s)
+        for _ in range(complete_prefills(s, r, now_s)):
+            _leave_prefill(s, r, now_s)
+
+
+@inner
+def deliver(s: State, now_s: float) -> None:
+    """A KV transfer is complete: the first token is out, the sender's pages go, decoding may begin."""
+    request = leave_link(s, now_s)
+    q = s.requests[request]
+    q.first_token_s = now_s
+    sender, receiver = q.rank, q.decode_rank
+    release(s, sender, request)
+    wake(s, s.ranks[sender].engine, now_s)
+    if q.output_tokens == 1:
+        _finish(s, request, now_s)
+        return
+    if s.queues[receiver].count == 0:
+        wake(s, s.ranks[receiver].engine, now_s)
+    push(s, receiver, request)
+
+
+@inner
+def _central_queue(s: State) -> int:
+    return 2 * s.settings.ranks
+
+
+@inner
+def _dispatch_queue(s: State) -> int:
+    return 2 * s.settings.ranks + 1
+
+
+@inner
+def _schedule_next_arrival(s: State, now_s: float) -> None:
+    w = s.world[0]
+    w.next_request += 1
+    time_s = np.inf
+    if s.settings.closed_loop:
+        w.reissues -= 1
+        if w.reissues > 0 and w.next_request < len(s.requests):
+            time_s = now_s
+    elif w.next_request < len(s.requests):
+        time_s = s.requests[w.next_request].arrival_s
+    set_event(s, arrival_source(s), time_s)
+
+
+@inner
+def _reissue(s: State, now_s: float) -> None:
+    """In a closed loop, the user whose request is over sends the next one."""
+    if s.settings.closed_loop:
+        s.world[0].reissues += 1
+        if s.world[0].next_request < len(s.requests):
+            set_event(s, arrival_source(s), now_s)
+
+
+@inner
+def _never_fits(s: State, request: int) -> bool:
+    if front_pages(s, 0, request) > s.ranks[0].capacity_pages:
+        return True
+    r = s.settings.front_ranks
+    return s.settings.disaggregated and decode_pages(s, r, request) > s.ranks[r].capacity_pages
+
+
+@inner
+def _assign(s: State, r: int, request: int, now_s: float) -> None:
+    """Queue a request at a front rank. Behind others it changes nothing yet: admission is FIFO."""
+    rank = s.ranks[r]
+    s.requests[request].rank = r
+    rank.outstanding += 1
+    rank.wanted_pages += front_pages(s, r, request)
+    if s.queues[r].count == 0:
+        wake(s, rank.engine, now_s)
+    push(s, r, request)
+
+
+@inner
+def _drain_central_queue(s: State, now_s: float) -> None:
+    while s.queues[_central_queue(s)].count > 0:
+        r = shortest_queue(s)
+        if s.ranks[r].outstanding >= s.ranks[r].batch_cap:
+            break
+        _assign(s, r, pop(s, _central_queue(s)), now_s)
+
+
+@inner
+def _leave_rank(s: State, r: int, now_s: float) -> None:
+    s.ranks[r].outstanding -= 1
+    if s.settings.router == CENTRAL_QUEUE:
+        _drain_central_queue(s, now_s)
+
+
+@inner
+def _leave_prefill(s: State, r: int, now_s: float) -> None:
+    """Move the oldest request in prefill on: to the decode batch, to its end, or to the decode pool."""
+    request = pop(s, s.settings.ranks + r)
+    s.world[0].prefilled += 1
+    if s.settings.disaggregated:
+        push(s, _dispatch_queue(s), request)
+        _leave_rank(s, r, now_s)
+        _dispatch(s, now_s)
+        return
+    s.requests[request].first_token_s = now_s
+    if s.requests[request].output_tokens > 1:
+        join_decode(s, r, request)
+    else:
+        release(s, r, request)
+        _leave_rank(s, r, now_s)
+        _finish(s, request, now_s)
+
+
+@inner
+def _end_decode(s: State, r: int, now_s: float) -> None:
+    request = first_to_complete(s, r)
+    q, rank = s.requests[request], s.ranks[r]
+    heap_pop(s.completions, rank.heap, rank.decodes)
+    rank.decodes -= 1
+    rank.context -= q.input_tokens + q.output_tokens
+    if not s.settings.disaggregated:
+        release(s, r, request)
+        _leave_rank(s, r, now_s)
+    _finish(s, request, now_s)
+
+
+@inner
+def _finish(s: State, request: int, now_s: float) -> None:
+    """The last token is out."""
+    q = s.requests[request]
+    q.status = FINISHED
+    q.finish_s = now_s
+    count_requests(s, now_s, -1)
+    if s.settings.disaggregated:
+        give_pages(s, q.decode_rank, q.decode_pages)
+        s.ranks[q.decode_rank].outstanding -= 1
+        _dispatch(s, now_s)
+    _reissue(s, now_s)
+
+
+@inner
+def _dispatch(s: State, now_s: float) -> None:
+    """Send prefilled requests, oldest first, to decode ranks that can hold them whole."""
+    queue = _dispatch_queue(s)
+    while s.queues[queue].count > 0:
+        request = first(s, queue)
+        r = choose_decode_rank(s, request)
+        if r == NONE:
+            break
+        pop(s, queue)
+        q = s.requests[request]
+        q.decode_rank = r
+        q.decode_pages = decode_pages(s, r, request)
+        take_pages(s, r, q.decode_pages)
+        s.ranks[r].outstanding += 1
+        set_up(s, request, now_s)

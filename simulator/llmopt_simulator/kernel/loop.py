@@ -1,0 +1,56 @@
+"""The event loop: take the earliest event, let it happen, start the engines it woke."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmopt_simulator.kernel.compiling import entry, inner
+from llmopt_simulator.kernel.engine import Laws, record_run, start_ready, steps_ended
+from llmopt_simulator.kernel.events import arrival_source, link_source
+from llmopt_simulator.kernel.kv_transfer import enter_link
+from llmopt_simulator.kernel.lifecycle import arrive, deliver, end_steps
+from llmopt_simulator.kernel.state import FAULT_CLOCK, FAULT_NONE, State
+
+
+@entry
+def run_events(s: State, laws: Laws, pause_at: int) -> None:
+    """Run until request `pause_at` is about to arrive, no event is left, or `world.fault` names a fault.
+
+    Call it again to go on. At a pause every step that has ended is recorded.
+    """
+    w = s.world[0]
+    while w.fault == FAULT_NONE:
+        source = s.event_heap[0]
+        time_s = s.event_s[source]
+        if w.ready > 0 and time_s > w.now_s:
+            start_ready(s, laws)
+        elif time_s == np.inf:
+            return
+        elif time_s < w.now_s:
+            w.fault = FAULT_CLOCK
+        elif source == arrival_source(s) and w.next_request == pause_at:
+            _record_ended(s, laws, time_s)
+            return
+        else:
+            w.now_s = time_s
+            _happen(s, laws, source)
+
+
+@inner
+def _happen(s: State, laws: Laws, source: int) -> None:
+    now_s = s.world[0].now_s
+    if source < s.settings.engines:
+        end_steps(s, laws, source, now_s)
+    elif source == arrival_source(s):
+        arrive(s, now_s)
+    elif source == link_source(s):
+        enter_link(s, now_s)
+    else:
+        deliver(s, now_s)
+
+
+@inner
+def _record_ended(s: State, laws: Laws, now_s: float) -> None:
+    for e in range(s.settings.engines):
+        if s.engines[e].busy == 1:
+            record_run(s, laws, e, steps_ended(s, e, now_s))

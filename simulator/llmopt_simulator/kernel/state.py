@@ -1,0 +1,236 @@
+"""The whole state of a simulation, as plain arrays that compiled functions change in place.
+
+A *rank* batches requests and owns a KV cache; an *engine* is the ranks that step together; an *instance* is
+the engines that share one network link. Requests move between FIFO queues (waiting at a rank, in prefill,
+at the central router, awaiting a decode rank, in link set-up) that are linked lists through the
+requests themselves, so a request is in at most one of them. There is no other state anywhere: a run is a
+function of what is allocated here.
+
+Records (structured arrays) keep the fields of one thing together in memory, give numba one type for every
+deployment, and cost nothing to add a field to.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Records = NDArray[Any]
+"""A structured array; in compiled code `records[i].field` reads and writes one field."""
+
+NONE: Final = -1
+"""No request, node, rank, …"""
+
+ROUND_ROBIN: Final = 0
+SHORTEST_QUEUE: Final = 1
+CACHE_AWARE: Final = 2
+POWER_OF_TWO: Final = 3
+CENTRAL_QUEUE: Final = 4
+"""Router policies."""
+
+PENDING: Final = 0
+FINISHED: Final = 1
+REJECTED: Final = 2
+"""Status of a request."""
+
+BUSY_S: Final = 0
+STEPS: Final = 1
+FLOPS: Final = 2
+HBM_BYTES: Final = 3
+NETWORK_BYTES: Final = 4
+DECODE_TOKENS: Final = 5
+PREFILL_TOKENS: Final = 6
+CONTEXT_TOKENS: Final = 7
+BATCH_S: Final = 8
+TOTALS: Final = 9
+"""Columns of an engine's totals. `CONTEXT_TOKENS` sums the context of every decoded token, `BATCH_S`
+integrates the decode batch of all ranks over busy time."""
+
+RUN_STEPS: Final = 64
+"""Decode steps that an engine plans ahead at most; a buffer length, no effect on results."""
+
+ITL_FLOOR_S: Final = 1e-6
+ITL_BINS_PER_E: Final = 200.0
+ITL_BINS: Final = 4200
+"""Inter-token latencies fall in bins of relative width e^(1/200): 1 µs to 1,300 s, centre within 0.25%."""
+
+FAULT_NONE: Final = 0
+FAULT_STEP: Final = 1
+FAULT_CLOCK: Final = 2
+FAULT_OVERLAP: Final = 3
+"""What stopped a run: a step without a positive finite duration, a clock that went back, two steps at once."""
+
+REQUEST: Final = np.dtype(
+    [
+        ("arrival_s", "f8"),
+        ("admitted_s", "f8"),
+        ("prefilled_s", "f8"),
+        ("first_token_s", "f8"),
+        ("finish_s", "f8"),
+        ("link_s", "f8"),  # when its KV transfer has been set up
+        ("blocks_start", "i8"),
+        ("blocks", "i8"),  # full blocks that others may share
+        ("input_tokens", "i8"),
+        ("output_tokens", "i8"),
+        ("hit_blocks", "i8"),
+        ("computed_tokens", "i8"),  # input whose KV exists: hits and prefill up to the step in progress
+        ("private_pages", "i8"),  # held by the request alone
+        ("decode_pages", "i8"),  # reserved on the decode rank
+        ("rank", "i8"),
+        ("decode_rank", "i8"),
+        ("next", "i8"),  # in the queue that it is in
+        ("status", "i8"),
+    ],
+    align=True,
+)
+RANK: Final = np.dtype(
+    [
+        ("engine", "i8"),
+        ("instance", "i8"),
+        ("capacity_pages", "i8"),
+        ("page_tokens", "i8"),
+        ("block_pages", "i8"),
+        ("chunk_tokens", "i8"),
+        ("batch_cap", "i8"),
+        ("free_pages", "i8"),
+        ("held_pages", "i8"),  # of running requests, outside the tree
+        ("tree_pages", "i8"),
+        ("evictable_pages", "i8"),  # of tree nodes that no running request uses
+        ("wanted_pages", "i8"),  # of waiting requests
+        ("peak_pages", "i8"),  # largest number in use: held and locked
+        ("allocated_pages", "i8"),  # ever
+        ("freed_pages", "i8"),  # ever
+        ("outstanding", "i8"),  # routed here and not done
+        ("decodes", "i8"),
+        ("context", "i8"),  # of all decodes, the token being computed included
+        ("steps", "i8"),  # decode steps ever: the clock of the completion heap
+        ("peak_batch", "i8"),
+        ("chunks", "i8"),  # this step: requests in prefill,
+        ("step_tokens", "i8"),  # prefill tokens,
+        ("step_work", "f8"),  # and query-context pairs
+        ("heap", "i8"),  # start of its completion heap
+        ("node_base", "i8"),
+        ("free_node", "i8"),
+        ("lru_head", "i8"),  # least recently used node that nobody holds
+        ("lru_tail", "i8"),
+        ("hash_base", "i8"),
+    ],
+    align=True,
+)
+ENGINE: Final = np.dtype(
+    [
+        ("pool", "i8"),  # 0 front (serve or prefill), 1 decode
+        ("instance", "i8"),
+        ("rank_start", "i8"),
+        ("rank_stop", "i8"),
+        ("busy", "i8"),
+        ("ready", "i8"),
+        ("run_steps", "i8"),  # planned
+        ("run_done", "i8"),  # of them recorded
+        ("run_start_s", "f8"),
+        ("run_joined", "i8"),  # sequences whose first latency here is not the first step
+        ("batch", "i8"),  # b, p, A, h of the planned steps: maxima over the ranks
+        ("prefill", "i8"),
+        ("work", "f8"),
+        ("heads", "i8"),
+        ("tokens", "i8"),  # N: sum over the ranks
+        ("decodes", "i8"),  # sum over the ranks
+    ],
+    align=True,
+)
+NODE: Final = np.dtype(
+    [("key", "i8"), ("previous", "i8"), ("next", "i8"), ("users", "i8"), ("pages", "i8")], align=True
+)
+QUEUE: Final = np.dtype([("head", "i8"), ("tail", "i8"), ("count", "i8")], align=True)
+TRANSFER: Final = np.dtype(
+    [
+        ("request", "i8"),
+        ("sender", "i8"),
+        ("receiver", "i8"),
+        ("left_bytes", "f8"),
+        ("bytes_per_s", "f8"),
+    ],
+    align=True,
+)
+WORLD: Final = np.dtype(
+    [
+        ("now_s", "f8"),
+        ("next_request", "i8"),
+        ("reissues", "i8"),  # closed loop: users about to send
+        ("in_system", "i8"),
+        ("counted_s", "f8"),  # time up to which `request_s` is integrated
+        ("request_s", "f8"),  # integral of the number of requests in the system
+        ("turn", "i8"),  # round robin
+        ("random", "u8"),
+        ("active", "i8"),  # transfers on the links
+        ("moved_s", "f8"),  # time up to which transfers have moved
+        ("moved_bytes", "f8"),
+        ("ready", "i8"),  # engines that may start a step
+        ("prefilled", "i8"),  # requests whose prefill has completed
+        ("itl_s", "f8"),  # sum over tokens
+        ("itl_tokens", "i8"),
+        ("fault", "i8"),
+        ("fault_engine", "i8"),
+    ],
+    align=True,
+)
+
+
+class Settings(NamedTuple):
+    """What does not change during a run."""
+
+    front_ranks: int
+    ranks: int
+    engines: int
+    disaggregated: bool
+    closed_loop: bool
+    prefix_cache: bool
+    block_tokens: int
+    hash_bits: int
+    router: int
+    cache_threshold: float
+    balance_abs: float
+    balance_rel: float
+    transfer_latency_s: float
+    transfer_bytes_per_token: float
+    sender_bytes_per_s: float
+    receiver_bytes_per_s: float
+
+
+class State(NamedTuple):
+    """Everything that a run reads and writes."""
+
+    settings: Settings
+    world: Records
+    requests: Records
+    block_ids: NDArray[np.int64]
+    ranks: Records
+    engines: Records
+    queues: Records
+    """Waiting at rank r: r; in prefill at rank r: ranks + r; then central, dispatch, link set-up."""
+    nodes: Records
+    table: NDArray[np.int64]
+    """Open-addressing hash of every rank: block id to node, NONE where empty."""
+    path: NDArray[np.int64]
+    """Nodes of the prefix that `match` found last."""
+    joined: NDArray[np.int64]
+    """Requests that join the decode batches of an engine in the step being planned."""
+    completions: NDArray[np.int64]
+    """Heaps of every rank: completion step × 2^31 + request."""
+    run_ends_s: NDArray[np.float64]
+    """Shape (engines, RUN_STEPS): ends of the planned steps."""
+    transfers: Records
+    senders: NDArray[np.int64]
+    """Shape (instances,): transfers that leave each instance."""
+    receivers: NDArray[np.int64]
+    event_s: NDArray[np.float64]
+    """Time of every event source, infinite when silent."""
+    event_heap: NDArray[np.int64]
+    event_place: NDArray[np.int64]
+    ready: NDArray[np.int64]
+    totals: NDArray[np.float64]
+    """Shape (engines, TOTALS)."""
+    itl: NDArray[np.int64]
+    """Shape (ITL_BINS,): tokens by inter-token latency."""

@@ -1,0 +1,109 @@
+"""One run: a workload against a deployment, event by event, checked when it ends.
+
+`simulate` lays the inputs out as arrays, lets the compiled kernel run until every request has finished or
+been rejected, checks the invariants, and hands the arrays back as a `Run`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmopt_problems.deployment import Deployment
+from llmopt_problems.traffic.requests import Workload
+from llmopt_simulator.errors import SimulationError
+from llmopt_simulator.invariants import check_invariants
+from llmopt_simulator.kernel import state as k
+from llmopt_simulator.kernel.engine import Laws
+from llmopt_simulator.kernel.loop import run_events
+from llmopt_simulator.options import SimulationOptions
+from llmopt_simulator.service import ServiceModel
+from llmopt_simulator.setup import lay_out
+from llmopt_simulator.window import Window, empty_snapshot, measured_range, snapshot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What happened, request by request and engine by engine."""
+
+    workload: Workload
+    deployment: Deployment
+    service: ServiceModel
+    options: SimulationOptions
+    seed: int
+    window: Window
+    state: k.State
+    """The final state; `requests`, `ranks`, `engines` are structured arrays (fields in `kernel.state`)."""
+
+    @property
+    def finished(self) -> NDArray[np.bool_]:
+        """Shape (n,): requests that were served; the others were rejected because they can never fit."""
+        return np.asarray(self.state.requests["status"] == k.FINISHED)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A field of every request, shape (n,): `arrival_s`, `admitted_s`, `first_token_s`, `finish_s`, …
+
+        Times of rejected requests are NaN.
+        """
+        return np.asarray(self.state.requests[name])
+
+    @property
+    def hit_tokens(self) -> NDArray[np.int64]:
+        """Shape (n,): input tokens whose KV was in the prefix cache."""
+        return self.column("hit_blocks").astype(np.int64) * self.state.settings.block_tokens
+
+    @property
+    def makespan_s(self) -> float:
+        """When the last event happened."""
+        return float(self.state.world["now_s"][0])
+
+
+def simulate(
+    workload: Workload,
+    deployment: Deployment,
+    service: ServiceModel,
+    seed: int = 0,
+    options: SimulationOptions | None = None,
+) -> Run:
+    """Run `workload` on `deployment` until every request has finished or been rejected.
+
+    `seed` feeds the policies that draw (power of two); the same arguments give the same bytes. Raises
+    `SimulationError` for inputs that cannot run and for a step law that gives no positive finite duration,
+    and `InvariantError` if the run contradicts itself.
+    """
+    options = options or SimulationOptions()
+    state, laws = lay_out(workload, deployment, service, seed, options)
+    window = _run_window(workload, state, laws, options)
+    if state.world["fault"][0] == k.FAULT_STEP:
+        raise SimulationError(_step_fault(state))
+    check_invariants(state)
+    return Run(workload, deployment, service, options, seed, window, state)
+
+
+def _run_window(workload: Workload, state: k.State, laws: Laws, options: SimulationOptions) -> Window:
+    """Run to the end, pausing where the measured window opens and closes.
+
+    A window without length (a handful of requests, or all at once) is replaced by the whole run.
+    """
+    start, stop = measured_range(workload, options.warmup_fraction)
+    moments = []
+    for request in (start, min(stop, len(workload.requests) - 1)):
+        run_events(state, laws, request)
+        moments.append(snapshot(state, float(state.event_s[state.settings.engines + 2])))
+    run_events(state, laws, k.NONE)
+    if not moments[0].time_s < moments[1].time_s < math.inf:
+        moments = [empty_snapshot(state), snapshot(state, float(state.world["now_s"][0]))]
+    return Window(start, stop, *moments)
+
+
+def _step_fault(state: k.State) -> str:
+    engine = state.engines[state.world["fault_engine"][0]]
+    return (
+        f"the step law of pool {engine['pool']} gives no positive finite duration at b = {engine['batch']}, "
+        f"p = {engine['prefill']}, A = {engine['work']}, N = {engine['tokens']}, h = {engine['heads']}: compile "
+        "it with the bounds of step_bounds(pool), and let every step take time"
+    )

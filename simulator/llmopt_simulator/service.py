@@ -1,0 +1,68 @@
+"""How fast the pools of a deployment serve, and what they can hold: all that a run reads besides requests.
+
+A `ServiceModel` is one `PoolService` a pool, in the deployment's order, and the `KvTransfer` between a
+prefill and a decode pool. It knows nothing of models or accelerators: any step law that has been compiled
+will do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmopt_calibration.compiled import CompiledStep
+from llmopt_problems.deployment import PoolDeployment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolService:
+    """The step law of a pool's engines and the KV cache of each of its ranks."""
+
+    step: CompiledStep
+    kv_capacity_tokens: int
+    page_tokens: int = 16
+    flops_per_s: float = float("nan")
+    """Peaks of one accelerator, for utilisation; NaN where nobody asks."""
+    hbm_bytes_per_s: float = float("nan")
+    network_bytes_per_s: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class KvTransfer:
+    """The way of a prefilled context to its decode instance: latency, then bytes over two shared links."""
+
+    latency_s: float
+    bytes_per_token: float
+    sender_bytes_per_s: float
+    """What one prefill instance can send in all."""
+    receiver_bytes_per_s: float
+    """What one decode instance can receive in all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServiceModel:
+    """The service of every pool of a deployment, in the same order."""
+
+    pools: tuple[PoolService, ...]
+    transfer: KvTransfer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepBounds:
+    """Largest arguments that a pool's engines give their step law: the sizes of its tables."""
+
+    rank_tokens: int
+    engine_tokens: int
+    batch: int
+
+
+def step_bounds(pool: PoolDeployment) -> StepBounds:
+    """The bounds of `compile_step` for a pool.
+
+    The law sees the largest decode batch and the largest prefill of any rank. On one rank their sum is
+    within the chunk; with attention data parallelism they may be of two ranks. A decode pool has no
+    token budget: its batch is bounded by the cap alone.
+    """
+    batch = pool.batch_cap if pool.role == "decode" else min(pool.batch_cap, pool.chunk_tokens)
+    prefill = 0 if pool.role == "decode" else pool.chunk_tokens
+    rank_tokens = max(prefill, batch) if pool.layout.dp == 1 else prefill + batch
+    return StepBounds(rank_tokens, pool.layout.dp * max(prefill, batch), pool.batch_cap)

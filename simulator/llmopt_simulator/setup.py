@@ -1,0 +1,205 @@
+"""Inputs checked and laid out as the arrays of the kernel."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmopt_problems.deployment import Deployment, PoolDeployment
+from llmopt_problems.traffic.requests import Requests, Workload
+from llmopt_simulator.checks import check_inputs
+from llmopt_simulator.kernel import state as k
+from llmopt_simulator.kernel.engine import Laws
+from llmopt_simulator.options import SimulationOptions
+from llmopt_simulator.service import PoolService, ServiceModel
+
+ROUTERS: Final = {
+    "round_robin": k.ROUND_ROBIN,
+    "shortest_queue": k.SHORTEST_QUEUE,
+    "cache_aware": k.CACHE_AWARE,
+    "power_of_two": k.POWER_OF_TWO,
+    "central_queue": k.CENTRAL_QUEUE,
+}
+"""Router policies by their names in a deployment."""
+
+
+def lay_out(
+    workload: Workload,
+    deployment: Deployment,
+    service: ServiceModel,
+    seed: int,
+    options: SimulationOptions,
+) -> tuple[k.State, Laws]:
+    """The state before the first event, and the laws; raises `SimulationError` on inputs that cannot run."""
+    check_inputs(workload, deployment, service, options)
+    requests = workload.requests
+    blocks = shareable_blocks(requests) if deployment.prefix_cache else np.zeros(len(requests), np.int64)
+    engines = _engines(deployment.pools)
+    ranks = _ranks(deployment.pools, service.pools, requests.block_tokens)
+    nodes, hash_bits = _cache_sizes(ranks, deployment, requests)
+    _place_caches(ranks, nodes, 1 << hash_bits)
+    settings = _settings(workload, deployment, service, options, hash_bits)
+    state = _allocate(settings, _requests(requests, blocks), requests.block_ids, ranks, engines, nodes)
+    _set_first_events(state, workload, seed)
+    return state, _laws(service)
+
+
+def shareable_blocks(requests: Requests) -> NDArray[np.int64]:
+    """Blocks of every request that others may share, shape (n,)."""
+    return np.diff(requests.block_offsets)
+
+
+def _laws(service: ServiceModel) -> Laws:
+    front, back = service.pools[0].step, service.pools[-1].step
+    scratch = max(front.scratch(), back.scratch(), key=len)
+    return Laws(front.arrays(), back.arrays(), scratch)
+
+
+def _settings(
+    workload: Workload,
+    deployment: Deployment,
+    service: ServiceModel,
+    options: SimulationOptions,
+    hash_bits: int,
+) -> k.Settings:
+    transfer = service.transfer
+    return k.Settings(
+        front_ranks=deployment.pools[0].ranks,
+        ranks=sum(pool.ranks for pool in deployment.pools),
+        engines=sum(pool.engines for pool in deployment.pools),
+        disaggregated=deployment.mode == "disaggregated",
+        closed_loop=workload.concurrency is not None,
+        prefix_cache=deployment.prefix_cache,
+        block_tokens=workload.requests.block_tokens,
+        hash_bits=hash_bits,
+        router=ROUTERS[deployment.router],
+        cache_threshold=float(options.cache_threshold),
+        balance_abs=float(options.balance_abs_threshold),
+        balance_rel=float(options.balance_rel_threshold),
+        transfer_latency_s=float(transfer.latency_s) if transfer else 0.0,
+        transfer_bytes_per_token=float(transfer.bytes_per_token) if transfer else 0.0,
+        sender_bytes_per_s=float(transfer.sender_bytes_per_s) if transfer else math.inf,
+        receiver_bytes_per_s=float(transfer.receiver_bytes_per_s) if transfer else math.inf,
+    )
+
+
+def _requests(requests: Requests, blocks: NDArray[np.int64]) -> k.Records:
+    records = np.zeros(len(requests), k.REQUEST)
+    for field in ("admitted_s", "prefilled_s", "first_token_s", "finish_s", "link_s"):
+        records[field] = np.nan
+    records["arrival_s"] = requests.arrival_s
+    records["input_tokens"] = requests.input_tokens
+    records["output_tokens"] = requests.output_tokens
+    records["blocks"] = blocks
+    records["blocks_start"] = requests.block_offsets[:-1]
+    for field in ("rank", "decode_rank", "next"):
+        records[field] = k.NONE
+    return records
+
+
+def _engines(pools: tuple[PoolDeployment, ...]) -> k.Records:
+    engines = np.zeros(sum(pool.engines for pool in pools), k.ENGINE)
+    layout = [
+        (number, engine // pool.layout.pp, pool.layout.dp)
+        for number, pool in enumerate(pools)
+        for engine in range(pool.engines)
+    ]
+    sizes = np.array([dp for _, _, dp in layout])
+    engines["pool"] = [pool for pool, _, _ in layout]
+    first = (0, pools[0].instances)
+    engines["instance"] = [first[pool] + instance for pool, instance, _ in layout]
+    engines["rank_stop"] = np.cumsum(sizes)
+    engines["rank_start"] = np.cumsum(sizes) - sizes
+    return engines
+
+
+def _ranks(
+    pools: tuple[PoolDeployment, ...], services: tuple[PoolService, ...], block_tokens: int
+) -> k.Records:
+    ranks = np.zeros(sum(pool.ranks for pool in pools), k.RANK)
+    counts = [pool.ranks for pool in pools]
+    pages = np.array([service.page_tokens for service in services])
+    ranks["page_tokens"] = np.repeat(pages, counts)
+    ranks["capacity_pages"] = np.repeat([s.kv_capacity_tokens // s.page_tokens for s in services], counts)
+    ranks["block_pages"] = np.repeat(-(-block_tokens // pages), counts)
+    ranks["chunk_tokens"] = np.repeat([pool.chunk_tokens for pool in pools], counts)
+    ranks["batch_cap"] = np.repeat([pool.batch_cap for pool in pools], counts)
+    ranks["engine"] = np.repeat(
+        np.arange(sum(p.engines for p in pools)), [p.layout.dp for p in pools for _ in range(p.engines)]
+    )
+    ranks["instance"] = _engines(pools)["instance"][ranks["engine"]]
+    ranks["free_pages"] = ranks["capacity_pages"]
+    ranks["heap"] = np.cumsum(ranks["batch_cap"]) - ranks["batch_cap"]
+    return ranks
+
+
+def _cache_sizes(ranks: k.Records, deployment: Deployment, requests: Requests) -> tuple[int, int]:
+    """Nodes that one front rank may need, and bits of its hash table, at most half full.
+
+    Every node holds a page or more, so the cache of a rank bounds its nodes; so do the workload's distinct
+    blocks and tails.
+    """
+    if not deployment.prefix_cache:
+        return 0, 1
+    capacity, block_pages = int(ranks["capacity_pages"][0]), int(ranks["block_pages"][0])
+    blocks = min(len(np.unique(requests.block_ids)), capacity // block_pages)
+    return min(capacity, blocks + len(requests)), max(1, (2 * blocks).bit_length())
+
+
+def _place_caches(ranks: k.Records, nodes: int, table: int) -> None:
+    ranks["node_base"] = np.arange(len(ranks)) * nodes
+    ranks["free_node"] = ranks["node_base"]
+    ranks["hash_base"] = np.arange(len(ranks)) * table
+    ranks["lru_head"] = ranks["lru_tail"] = k.NONE
+
+
+def _allocate(
+    settings: k.Settings,
+    requests: k.Records,
+    block_ids: NDArray[np.int64],
+    ranks: k.Records,
+    engines: k.Records,
+    nodes: int,
+) -> k.State:
+    sources, count, front = settings.engines + 3, len(requests), settings.front_ranks
+    tree = np.zeros(front * nodes, k.NODE)
+    tree["next"] = np.arange(1, len(tree) + 1)
+    transfers = min(count, int(ranks["capacity_pages"][:front].sum())) if settings.disaggregated else 0
+    instances = int(engines["instance"].max()) + 1
+    return k.State(
+        settings=settings,
+        world=np.zeros(1, k.WORLD),
+        requests=requests,
+        block_ids=np.ascontiguousarray(block_ids, np.int64),
+        ranks=ranks,
+        engines=engines,
+        queues=np.zeros(2 * settings.ranks + 3, k.QUEUE),
+        nodes=tree,
+        table=np.full(front << settings.hash_bits, k.NONE, np.int64),
+        path=np.zeros(max(1, int(requests["blocks"].max())), np.int64),
+        joined=np.zeros(int(ranks["batch_cap"].sum()), np.int64),
+        completions=np.zeros(int(ranks["batch_cap"].sum()), np.int64),
+        run_ends_s=np.zeros((settings.engines, k.RUN_STEPS)),
+        transfers=np.zeros(transfers, k.TRANSFER),
+        senders=np.zeros(instances, np.int64),
+        receivers=np.zeros(instances, np.int64),
+        event_s=np.full(sources, np.inf),
+        event_heap=np.arange(sources),
+        event_place=np.arange(sources),
+        ready=np.zeros(settings.engines, np.int64),
+        totals=np.zeros((settings.engines, k.TOTALS)),
+        itl=np.zeros(k.ITL_BINS, np.int64),
+    )
+
+
+def _set_first_events(state: k.State, workload: Workload, seed: int) -> None:
+    """Put the first arrival into the event heap (place 0; all others are silent) and seed the draws."""
+    arrivals = state.settings.engines + 2
+    state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    state.world["reissues"] = min(workload.concurrency or 0, len(workload.requests))
+    state.event_s[arrivals] = 0.0 if workload.concurrency else workload.requests.arrival_s[0]
+    state.event_heap[0], state.event_heap[arrivals] = arrivals, 0
+    state.event_place[0], state.event_place[arrivals] = arrivals, 0
