@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import floor
 from typing import Final
 
 import sympy as sp
@@ -107,3 +108,11 @@ def memory_law(
         activation_bytes(model, kinds, split, caps.chunk_tokens, caps.batch_cap),
         RUNTIME_BYTES + COMMUNICATION_BYTES * sp.Min(1, split.tp * split.pp - 1),
     )
+
+
+def kv_pool_tokens(law: MemoryLaw, hbm_bytes: float, fraction: float) -> int:
+    """Whole tokens that one rank can cache; 0 where model and caps leave no room.
+
+    `law` must have numbers for all its symbols (`MemoryLaw.at`); raises `TypeError` otherwise.
+    """
+    return max(0, floor(float(law.kv_capacity_tokens(hbm_bytes, fraction))))

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 import sympy as sp
 
-from llmopt_calibration.memory import MemoryLaw, MemorySymbols, memory_law
+from llmopt_calibration.memory import MemoryLaw, MemorySymbols, kv_pool_tokens, memory_law
 from llmopt_calibration.precision import Precision
 from llmopt_calibration.step import SymbolicLayout
 from llmopt_problems import catalog
@@ -191,7 +191,15 @@ def test_larger_caps_leave_fewer_tokens() -> None:
 
 
 def test_a_model_that_does_not_fit_has_negative_capacity() -> None:
-    assert float(_memory("DeepSeek-R1", Layout(2)).kv_capacity_tokens(HBM_BYTES, 0.9)) < 0
+    law = _memory("DeepSeek-R1", Layout(2))
+    assert float(law.kv_capacity_tokens(HBM_BYTES, 0.9)) < 0
+    assert kv_pool_tokens(law, HBM_BYTES, 0.9) == 0
+
+
+def test_the_pool_has_whole_tokens() -> None:
+    law = _memory("Llama-3.3-70B", Layout(4))
+    exact = float(law.kv_capacity_tokens(HBM_BYTES, 0.9))
+    assert exact - 1 < kv_pool_tokens(law, HBM_BYTES, 0.9) <= exact
 
 
 def test_symbolic_layouts_give_the_numbers_of_numeric_ones() -> None:

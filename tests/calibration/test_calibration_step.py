@@ -19,6 +19,7 @@ from llmopt_calibration.step import (
     StepLaw,
     StepSymbols,
     SymbolicLayout,
+    extrapolations,
     layout_violations,
     step_law,
 )
@@ -331,3 +332,36 @@ def test_imbalance_slows_the_experts_only() -> None:
     assert touched == {"moe.experts"}
     experts = next(op for op in step.operators if op.name == "moe.experts").seconds.subs(S.N, 8192)
     assert float(experts.subs(frozen, 1.5)) > float(experts.subs(frozen, 1))
+
+
+def test_one_expert_group_cannot_be_out_of_balance() -> None:
+    frozen = sp.Symbol("expert_imbalance", positive=True)
+    hardware, model = catalog.accelerator("H200-SXM"), catalog.model("DeepSeek-R1")
+    precision, coefficients = Precision("fp8_block", "bf16"), load("H200-SXM", "sglang")
+    step = step_law(model, hardware, precision, Layout(8), coefficients, imbalance=frozen)
+    assert frozen not in step.seconds().free_symbols
+
+
+def test_seconds_add_up_over_their_sources() -> None:
+    step = _law("DeepSeek-R1", "fp8_block", Layout(8))
+    state = {S.b: 4, S.K: 4000, S.p: 10, S.A: 500, S.N: 14, S.h: 5}
+    parts = step.seconds_by_basis()
+    assert set(parts) == {operator.basis for operator in step.operators}
+    assert float(sp.Add(*parts.values()).subs(state)) == pytest.approx(
+        float(step.seconds().subs(state)), rel=1e-12
+    )
+
+
+def test_sizes_beyond_the_measured_ones_are_named() -> None:
+    coefficients = load("H200-SXM", "sglang")
+    low, high = coefficients.family("gemm_bf16").training_range["tokens"]
+    step = _law("Llama-2-7B", "bf16", Layout())
+    common = {S.b: 0, S.K: 0, S.A: 10.0, S.h: 1}
+    inside, beyond = ({**common, S.p: tokens, S.N: tokens} for tokens in (high, 2 * high))
+    assert ("dense_ffn.up", "tokens") not in {
+        (e.operator, e.size) for e in extrapolations(step, coefficients, inside)
+    }
+    found = {(e.operator, e.size): e for e in extrapolations(step, coefficients, beyond)}
+    assert found["dense_ffn.up", "tokens"].value == 2 * high
+    assert found["dense_ffn.up", "tokens"].fitted == (low, high)
+    assert not any(name == "attention.decode" for name, _ in found)

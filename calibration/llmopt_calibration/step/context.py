@@ -35,6 +35,7 @@ class StepContext:
     layout: SymbolicLayout
     coefficients: CoefficientSet
     imbalance: sp.Expr
+    """Load of the busiest expert group over the mean."""
     symbols: StepSymbols
 
     def local(self, heads: int) -> sp.Expr:
@@ -46,7 +47,8 @@ class StepContext:
         fitted = self.coefficients.family(family)
         cost = operator_expressions(law(family), shape, self.accelerator, fitted.values)
         seconds, flops, hbm_bytes, network_bytes = (count * part for part in cost)
-        return Operator(name, family, seconds, flops, hbm_bytes, network_bytes, sees, fitted.basis)
+        sizes = {size: sp.sympify(value, strict=True) for size, value in shape.items()}
+        return Operator(name, family, seconds, flops, hbm_bytes, network_bytes, sees, fitted.basis, sizes)
 
     def gemm(self, name: str, component: Component, sees: Sees, count: Number, *sizes: Number) -> Operator:
         """`count` products of `sizes` tokens × input width × output width with weights of `component`."""

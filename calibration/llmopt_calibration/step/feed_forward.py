@@ -46,6 +46,8 @@ def _dense(
 
 def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
     tokens, hidden, spread = context.symbols.N, context.model.hidden, context.layout.spread
+    # One group holds a slice of every expert, so only several can be out of balance.
+    imbalance = 1 + (context.imbalance - 1) * sp.Min(1, context.layout.ep - 1)
     yield context.gemm("moe.router", "router", "engine_tokens", count, tokens / spread, hidden, ffn.experts)
     yield context.operator(
         "moe.experts",
@@ -59,7 +61,7 @@ def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator
         local_experts=ffn.experts / context.layout.ep,
         experts_per_token=ffn.experts_per_token,
         matrices=3 if ffn.gated else 2,
-        imbalance=context.imbalance,
+        imbalance=imbalance,
     )
     if ffn.shared_intermediate:
         shape = (ffn.shared_intermediate, ffn.gated)

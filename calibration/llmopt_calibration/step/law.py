@@ -6,8 +6,8 @@ tabulate what depends on a token count and leave only attention to be computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import sympy as sp
@@ -31,6 +31,8 @@ class Operator:
     sees: Sees
     """b + p | N | h | (b, K) | (p, A) | nothing: it is the same in every step."""
     basis: Basis
+    shape: Mapping[str, sp.Expr] = field(default_factory=dict, hash=False)
+    """The law's shape symbols by name, of one of the equal operators."""
 
     def quantities(self) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
         """Seconds, FLOP, HBM bytes, network bytes."""
@@ -63,6 +65,14 @@ class StepLaw:
     def network_bytes(self, *, decode: bool = True, prefill: bool = True) -> sp.Expr:
         """Bytes that one accelerator of each stage sends, summed over the stages."""
         return self._sum(lambda operator: operator.network_bytes, decode, prefill)
+
+    def seconds_by_basis(self) -> dict[Basis, sp.Expr]:
+        """Seconds of the operators with both kinds of tokens, by where their coefficients come from."""
+        bases = dict.fromkeys(operator.basis for operator in self.operators)
+        return {
+            basis: sp.Add(*(operator.seconds for operator in self.operators if operator.basis == basis))
+            for basis in bases
+        }
 
     def _sum(self, quantity: Callable[[Operator], sp.Expr], decode: bool, prefill: bool) -> sp.Expr:
         absent = {"decode": decode, "prefill": prefill}
