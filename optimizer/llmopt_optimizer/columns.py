@@ -25,7 +25,8 @@ class Columns:
     """The feasible rows of one pool.
 
     `variant` [rows] indexes the pool's variants; `code` [rows] is the row's position in the full product of
-    that variant's domains (C order). `attributes` and `states` hold float64 arrays [rows]; a state that the row's variant lacks is nan.
+    that variant's domains (C order). `attributes` and `states` hold float64 arrays [rows]; a
+    state that the row's variant lacks is nan.
     """
 
     pool: Pool

@@ -1,4 +1,4 @@
-"""Enumeration: every joint row, evaluated; the oracle for small spaces and the fallback for what MILP cannot say.
+"""Enumeration: every joint row; the oracle for small spaces, the fallback for what MILP cannot say.
 
 The joint product of a system's pools is walked in blocks of numpy arrays; each block gives its feasible
 rows and their nondominated cost vectors. Costs are objectives with their signs, all to be minimised. Two
@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from .deadline import check_deadline
+from .deadline import DeadlineError, check_deadline
 from .dominance import nondominated
 from .lowering import Floats
 from .preparation import SystemTable
@@ -47,45 +47,52 @@ def joint_rows(table: SystemTable, program: Program, deadline: float | None = No
     sizes = [len(pool) for pool in table.pools]
     if not prod(sizes):
         return
-    width = max(1, BLOCK_CELLS // max(1, prod(sizes[1:])))
+    width = max(1, BLOCK_CELLS // prod(sizes[1:]))
     for start in range(0, sizes[0], width):
         check_deadline(deadline)
-        yield _block(table, program, start, min(sizes[0], start + width))
+        first = np.arange(start, min(sizes[0], start + width))
+        yield joint_block(table, program, (first, *(np.arange(size) for size in sizes[1:])))
 
 
-def _block(table: SystemTable, program: Program, start: int, stop: int) -> JointRows:
-    slices = (slice(start, stop), *(slice(None) for _ in table.pools[1:]))
-    shape = (stop - start, *(len(pool) for pool in table.pools[1:]))
-    known = table.known(slices)
+def joint_block(table: SystemTable, program: Program, rows: tuple[NDArray[np.int64], ...]) -> JointRows:
+    """The feasible joint rows in the product of these rows of each pool."""
+    known, shape = table.known(rows), tuple(len(chosen) for chosen in rows)
     signs = [objective.sign for objective in program.objectives]
-    with np.errstate(invalid="ignore"):
-        costs = [
-            s * np.broadcast_to(m.values(known), shape) for s, m in zip(signs, table.objectives, strict=True)
-        ]
+    pairs = zip(signs, table.objectives, strict=True)
+    costs = [np.broadcast_to(sign * measure.values(known), shape) for sign, measure in pairs]
     feasible = np.logical_and.reduce([np.isfinite(cost) for cost in costs])
     for requirement in table.requirements:
         feasible = feasible & requirement.holds(known)
-    for rows in table.excluded:
-        if start <= rows[0] < stop:
-            feasible[(rows[0] - start, *rows[1:])] = False
-    positions = np.argwhere(feasible)
-    positions[:, 0] += start
-    return JointRows(positions, np.stack([cost[feasible] for cost in costs], axis=1))
+    for excluded in table.excluded:
+        where = [chosen == row for chosen, row in zip(rows, excluded, strict=True)]
+        feasible[np.ix_(*where)] = False
+    places = np.argwhere(feasible)
+    positions = [chosen[places[:, axis]] for axis, chosen in enumerate(rows)]
+    return JointRows(np.stack(positions, axis=1), np.stack([cost[feasible] for cost in costs], axis=1))
 
 
 def enumerate_front(
-    program: Program, tables: Sequence[SystemTable], deadline: float | None = None
-) -> list[Selected]:
-    """One assignment for each nondominated cost vector of all systems, sorted by costs.
+    program: Program, tables: tuple[SystemTable, ...], deadline: float | None = None
+) -> tuple[list[Selected], bool]:
+    """One assignment for each nondominated cost vector, sorted by costs, and whether all rows were seen.
 
-    With one objective that is the optimum. Raises `DeadlineError`.
+    With one objective that is the optimum.
     """
     found: list[Selected] = []
-    for index, table in enumerate(tables):
-        for block in joint_rows(table, program, deadline):
-            best = block.take(nondominated(block.costs))
-            found += [point_of(program, tables, index, tuple(map(int, rows))) for rows in best.positions]
-    return resolved_front(found)
+    try:
+        for index, table in enumerate(tables):
+            for block in joint_rows(table, program, deadline):
+                found = resolved_front(found + _block_front(program, tables, index, block))
+    except DeadlineError:
+        return found, False
+    return found, True
+
+
+def _block_front(
+    program: Program, tables: tuple[SystemTable, ...], index: int, block: JointRows
+) -> list[Selected]:
+    best = block.take(nondominated(block.costs))
+    return [point_of(program, tables, index, tuple(map(int, rows))) for rows in best.positions]
 
 
 def resolved_front(points: Sequence[Selected]) -> list[Selected]:

@@ -232,7 +232,7 @@ def _screened(table: SystemTable) -> SystemTable:
 def _best_case(
     table: SystemTable, index: int, moves: Directions, ranges: Mapping[Symbol, Range]
 ) -> dict[Symbol, Floats] | None:
-    """The pool's own features as arrays, those of the others at the helpful end; None where that is unknown."""
+    """The pool's own features as arrays, those of the others at the helpful end; None where unknown."""
     own = table.pools[index].features
     known = {
         symbol: np.asarray(value, dtype=np.float64) for symbol, value in table.parameters.items()

@@ -11,13 +11,12 @@ are exact.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite
 
 import numpy as np
 import pyomo.environ as pyo
-from sympy import Basic, Symbol
 
 from .deadline import remaining_seconds
 from .monotone import UP, Range, bounds
@@ -26,7 +25,7 @@ from .program import TOLERANCE, Assignment, Program
 from .solvers.highs import HighsBackEnd
 from .solvers.outcome import BackEnd, Outcome, SolveStatus
 from .translation.chain import LINEAR_CHAIN, Translator
-from .translation.scope import Factor, PyomoExpression, Scope
+from .translation.scope import Factor, Scope
 
 SPAN = 1e4
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyomo.environ as pyo
 from sympy import Basic, Max, Min, Mul
 
-from ..monotone import DOWN, EITHER, UP
+from ..monotone import DOWN, UP
 from .scope import NotTranslatable, PyomoExpression, Scope, Translate
 
 SPAN = 1e3

@@ -107,10 +107,10 @@ class Translate(Protocol):
 class Reduction(Protocol):
     """One equivalent reformulation of an expression.
 
-    `need` says what the context asks of the translated value v of expression e: `UP` that v may be more than e
-    but the smallest possible v is e (e is minimised or limited from above), `DOWN` the mirror image, `EITHER`
-    v = e. Auxiliary variables are functions of the choice, so an answer maps back through the factors alone:
-    `Factor.invert` is the inverse of the whole chain.
+    `need` says what the context asks of the translated value v of expression e: `UP` that v may exceed e,
+    but the smallest possible v is e (e is minimised or limited from above), `DOWN` the mirror image,
+    `EITHER` v = e. Auxiliary variables are functions of the choice, so an answer maps back through the
+    factors alone: `Factor.invert` is the inverse of the whole chain.
     """
 
     def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:

@@ -42,7 +42,7 @@ class _Projection:
 
 @dataclass(frozen=True, slots=True)
 class TableReduction:
-    """Expressions of discrete symbols of at most `most_factors` factors and `cells` cells; one factor always."""
+    """Discrete expressions of at most `most_factors` factors and `cells` cells; one factor always."""
 
     cells: int
     most_factors: int

@@ -1,0 +1,95 @@
+"""Expressions evaluated with mpmath at 30 digits, node by node: shares no code with the numpy route."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any, TypeAlias
+
+import mpmath
+from sympy import (
+    Abs,
+    Add,
+    And,
+    Basic,
+    Max,
+    Min,
+    Mod,
+    Mul,
+    Not,
+    Or,
+    Piecewise,
+    Pow,
+    Symbol,
+    ceiling,
+    exp,
+    floor,
+    log,
+)
+from sympy.core.relational import Eq, Ge, Gt, Le, Lt, Ne
+
+from .lowering import SNAP
+
+DIGITS = 30
+Value: TypeAlias = Any
+"""An mpmath number, or a bool for a condition."""
+
+
+def precise_value(expression: Basic, known: Mapping[Symbol, Value]) -> Value:
+    """The expression at `known`, to about `DIGITS` digits; nan where no branch of a Piecewise applies.
+
+    Raises `ArithmeticError` or `ValueError` outside the expression's domain.
+    """
+    with mpmath.workdps(DIGITS):
+        return _value(expression, known)
+
+
+def _value(expression: Basic, known: Mapping[Symbol, Value]) -> Value:
+    if expression.is_Symbol:
+        return mpmath.mpf(known[expression])
+    if expression.is_number:
+        return mpmath.mpf(expression.evalf(DIGITS)._to_mpmath(mpmath.mp.prec))
+    if isinstance(expression, Piecewise):
+        holding = (value for value, condition in expression.args if _value(condition, known))
+        chosen = next(holding, None)
+        return mpmath.nan if chosen is None else _value(chosen, known)
+    if not expression.args:
+        return bool(expression)
+    return _OPERATIONS[expression.func](*(_value(argument, known) for argument in expression.args))
+
+
+def _ceiling(value: Value) -> Value:
+    return mpmath.ceil(value - SNAP * abs(value))
+
+
+def _floor(value: Value) -> Value:
+    return mpmath.floor(value + SNAP * abs(value))
+
+
+def _folded(function: Callable[[Value, Value], Value]) -> Callable[..., Value]:
+    return lambda *values: reduce(function, values)
+
+
+_OPERATIONS: dict[Any, Callable[..., Value]] = {
+    Add: _folded(operator.add),
+    Mul: _folded(operator.mul),
+    Pow: mpmath.power,
+    exp: mpmath.exp,
+    log: mpmath.log,
+    Max: max,
+    Min: min,
+    Abs: abs,
+    Mod: operator.mod,
+    ceiling: _ceiling,
+    floor: _floor,
+    Le: operator.le,
+    Lt: operator.lt,
+    Ge: operator.ge,
+    Gt: operator.gt,
+    Eq: operator.eq,
+    Ne: operator.ne,
+    And: lambda *values: all(values),
+    Or: lambda *values: any(values),
+    Not: operator.not_,
+}
