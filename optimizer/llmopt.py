@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmopt_optimizer.answer import Answer
-    from llmopt_optimizer.loop import Progress, Simulation
+    from llmopt_optimizer.loop import Simulation
+    from llmopt_optimizer.result import Progress
     from llmopt_problems import Problem
     from llmopt_problems import catalog as catalog
     from llmopt_problems.deployment import Deployment

@@ -145,3 +145,13 @@ class Result:
     seconds: float = 0.0
     gap: float = float("nan")
     """Largest gap over the front's points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a solve is, told while it runs."""
+
+    stage: str
+    """What it is doing, in a few words: `round 2: simulating 3 of 7`."""
+    fraction: float
+    """Estimated part of the work that is done, 0 to 1; never goes back."""
