@@ -27,7 +27,7 @@ class Status(StrEnum):
         """What the status means, for a person."""
         return {
             Status.PROVEN: "The front is complete: every other deployment is shown to be no better.",
-            Status.FEASIBLE: "The deployments are verified, but a better one is not ruled out within the gap.",
+            Status.FEASIBLE: "The deployments are verified; a better one is not ruled out within the gap.",
             Status.INFEASIBLE: "No deployment in the search space meets every service level.",
             Status.FAILED: "No answer was reached; nothing is recommended.",
         }[self]
