@@ -11,8 +11,7 @@ prefix has A/p + p/2 keys, read once. An fp8 cache is multiplied in fp8.
 
 Decode sees `sequences` b and their total `context` K: every cached key and value is read once, and the
 query heads of a KV head are padded to the rows of a tensor-core tile, its context to the columns of one.
-Splitting the contexts over the multiprocessors (flash decoding) leaves each idle for a while at the start
-and at the end.
+Splitting the contexts over the multiprocessors (flash decoding) costs each `wave_context`.
 """
 
 from __future__ import annotations
@@ -70,9 +69,6 @@ def _decode_coefficients() -> tuple[Coefficient, ...]:
             "context_padding", 128.0, 1e-3, 4096.0, "tokens", "context a sequence is charged for more"
         ),
         coefficient("wave_context", 64.0, 1e-3, 4096.0, "tokens/SM", "context lost at the start of every SM"),
-        coefficient(
-            "tail_fraction", 0.01, 1e-5, 1.0, "1/SM", "fraction of a mean context that an SM idles at the end"
-        ),
         coefficient("sharpness", 3.0, 1.0, 12.0, "1", "q of the roofline corner"),
     )
 
@@ -82,14 +78,13 @@ def attention_decode(precision: str) -> Law:
     b, K, h, g = size("sequences"), size("context"), size("query_heads"), size("kv_heads")
     d, dv, kv_bytes = size("head_dim"), size("value_dim"), KV_BYTES[precision]
     coefficients = _decode_coefficients()
-    overhead, e_c, e_m, h0, k0, wave, tail, q = (item.symbol for item in coefficients)
+    overhead, e_c, e_m, h0, k0, wave, q = (item.symbol for item in coefficients)
     flops = 2 * K * h * (d + dv)
     io_bytes = 2 * b * h * (d + dv)
     hbm_bytes = K * g * (d + dv) * kv_bytes + io_bytes
     tiles = (K + k0 * b) * g * (h / g + h0)
-    idle = HARDWARE.sm_count * (wave + tail * K / Max(1, b))
     compute_s = 2 * tiles * (d + dv) / (HARDWARE.peak_flops_per_s * e_c)
-    memory_s = (hbm_bytes + idle * (d + dv) * kv_bytes) / (HARDWARE.hbm_bytes_per_s * e_m)
+    memory_s = (hbm_bytes + wave * HARDWARE.sm_count * (d + dv) * kv_bytes) / (HARDWARE.hbm_bytes_per_s * e_m)
     seconds = overhead + smooth_max(compute_s, memory_s, q)
     shape = (b, K, h, g, d, dv)
     return Law(f"attention_decode_{precision}", shape, coefficients, seconds, flops, hbm_bytes, Integer(0))

@@ -17,7 +17,14 @@ import pandas as pd
 from llmopt_calibration.sources.measurements import Provenance, sha256_of
 
 PACKAGE = "aiconfigurator_core"
-SYSTEMS = {"A100-80GB": "a100_sxm", "H100-SXM": "h100_sxm", "H200-SXM": "h200_sxm", "B200": "b200_sxm"}
+SYSTEMS = {
+    "H100-SXM": "h100_sxm",
+    "H200-SXM": "h200_sxm",
+    "B200": "b200_sxm",
+    "B300": "b300_sxm",
+    "GB200": "gb200",
+    "GB300": "gb300",
+}
 """Catalog name of an accelerator to the package's name of the system."""
 VERSIONS = {"sglang": "0.5.14", "vllm": "0.24.0", "trtllm": "1.3.0rc20", "nccl": "2.29.2"}
 """The newest version of each engine with complete tables (`query_versions.yaml` of aiconfigurator-core
