@@ -243,6 +243,15 @@ def test_collectives_that_leave_the_node_are_slower() -> None:
     assert across > inside
 
 
+def test_replicas_on_different_nodes_gather_over_the_network() -> None:
+    """TP 16 on nodes of 8 with two replicas: one rank of each node, so every byte crosses the network."""
+    operators = _law("DeepSeek-R1", "fp8_block", Layout(16, dp=2)).operators
+    gather = next(op for op in operators if op.name == "moe.all_gather")
+    assert gather.shape["nodes"] == gather.shape["ranks"] == 2
+    sent = float(gather.network_bytes.subs(S.N, 1000))
+    assert float(gather.seconds.subs(S.N, 1000)) > sent / catalog.accelerator("H200-SXM").network.bytes_per_s
+
+
 def test_how_tokens_reach_their_experts() -> None:
     """All-reduce with one replica; gather and scatter with attention DP; all-to-all with EP on top."""
     expected = {

@@ -62,9 +62,17 @@ class StepContext:
         return self.operator(name, "elementwise", sees, count, bytes_moved=bytes_moved)
 
     def collective(
-        self, name: str, family: str, sees: Sees, count: Number, message_bytes: Number, ranks: Number
+        self,
+        name: str,
+        family: str,
+        sees: Sees,
+        count: Number,
+        message_bytes: Number,
+        ranks: Number,
+        stride: Number = 1,
     ) -> Operator:
-        """`count` collectives over `ranks` neighbouring accelerators, which may span nodes."""
-        nodes = sp.Max(1, ranks / sp.Integer(self.accelerator.scale_up_gpus))
+        """`count` collectives over `ranks` accelerators, `stride` apart, which may span nodes."""
+        domains = ranks * stride / sp.Integer(self.accelerator.scale_up_gpus)
+        nodes = sp.Max(1, sp.Min(ranks, domains))
         shape = {"message_bytes": message_bytes, "ranks": ranks, "nodes": nodes}
         return self.operator(name, family, sees, count, **shape)

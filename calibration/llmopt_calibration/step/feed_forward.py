@@ -89,7 +89,11 @@ def _exchange(context: StepContext, name: str, count: int, dispatched: sp.Expr) 
     engine, rank = context.symbols.N * token_bytes, context.symbols.rank_tokens * token_bytes
     alone, gathered = count * (1 - parallel), count * (parallel - dispatched)
     yield context.collective(f"{name}.all_reduce", "all_reduce", "engine_tokens", alone, engine, layout.tp)
-    yield context.collective(f"{name}.all_gather", "all_gather", "engine_tokens", gathered, engine, layout.dp)
+    replicas = (
+        layout.dp,
+        layout.attention_tp,
+    )  # ranks of a replica are neighbours, so replicas are that far apart
+    yield context.collective(f"{name}.all_gather", "all_gather", "engine_tokens", gathered, engine, *replicas)
     yield context.collective(
         f"{name}.reduce_scatter", "reduce_scatter", "engine_tokens", gathered, engine, layout.tp
     )
