@@ -194,6 +194,13 @@ def test_absorbed_decode_does_the_flop_of_the_expansion() -> None:
     assert float(absorbed.subs({S.b: 3})) == 2 * 3 * 61 * 128 * (128 + 128) * 512
 
 
+def test_latent_prefill_expands_every_key_it_reads() -> None:
+    """A chunk of 1,000 tokens: alone, as ten prompts, and behind 3,000 cached tokens."""
+    expand = next(op for op in _law("DeepSeek-V3", "bf16", Layout()).operators if op.name == "mla.expand")
+    keys = [float(expand.shape["tokens"].subs({S.p: 1000, S.A: 1000 * mean})) for mean in (500, 50, 3500)]
+    assert keys == [1000, 1000, 4000]
+
+
 def test_tensor_parallel_ranks_share_the_flop() -> None:
     state = {S.b: 0, S.K: 0, S.p: 512, S.A: 512.0**2, S.N: 512, S.h: 1}
     one, eight = (float(_law("Llama-3.3-70B", "fp8", Layout(tp)).flops().subs(state)) for tp in (1, 8))

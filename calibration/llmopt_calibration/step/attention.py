@@ -20,7 +20,7 @@ LINEAR_CHUNK_TOKENS = 64
 
 
 def attention_operators(context: StepContext, attention: Attention, count: int) -> Iterator[Operator]:
-    """`count` equal attention blocks, to the sum over their replica's ranks."""
+    """`count` equal attention blocks, up to the sum over the ranks of their replica."""
     match attention:
         case GroupedQueryAttention():
             yield from _grouped_query(context, attention, count)
@@ -115,7 +115,8 @@ def _latent_attention(context: StepContext, a: LatentAttention, count: int) -> I
     decode = {"sequences": s.b, "context": seen, "query_heads": heads, "latent_dim": a.kv_lora_rank}
     family = f"mla_decode_{context.kv}"
     yield context.operator("mla.decode", family, "decode", count, rope_dim=a.rope_head_dim, **decode)
-    keys = s.A / sp.Max(1, s.p) + s.p / 2  # tokens of one sequence's prefix and chunk, as the law reads them
+    # The keys of one sequence's prefix and chunk; several sequences expand at least all their fresh tokens.
+    keys = sp.Max(s.p, s.A / sp.Max(1, s.p) + s.p / 2)
     expanded = heads * (a.nope_head_dim + a.value_head_dim)
     yield context.gemm("mla.expand", "attention", "prefill", count, keys, a.kv_lora_rank, expanded)
     prefill = {
