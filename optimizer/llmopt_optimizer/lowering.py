@@ -15,7 +15,7 @@ from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
-from sympy import Add, Expr, Symbol, lambdify
+from sympy import Abs, Add, Expr, Symbol, cse, lambdify
 from sympy.printing.numpy import NumPyPrinter
 
 Floats = NDArray[np.float64]
@@ -81,10 +81,16 @@ def compile_expressions(expressions: Iterable[Expr]) -> Function:
     listed = list(expressions)
     symbols = tuple(sorted({s for e in listed for s in e.free_symbols}, key=lambda s: (s.name, s.sort_key())))
     printer = _Printer({"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True})
-    call = lambdify(symbols, listed, modules=[_NAMES, "numpy"], printer=printer, cse=True)
+    call = lambdify(symbols, listed, modules=[_NAMES, "numpy"], printer=printer, cse=_shared)
     return Function(symbols, call)
+
+
+def _shared(expressions: Sequence[Expr]) -> tuple[list[tuple[Symbol, Expr]], list[Expr]]:
+    """Common subexpressions as they stand; SymPy's preliminary factoring costs seconds on large Max and Min."""
+    replacements, reduced = cse(expressions, optimizations=[], list=True)
+    return replacements, reduced
 
 
 def terms_magnitude(expression: Expr) -> Expr:
     """Sum of the magnitudes of an expression's additive terms: the scale of its comparison with zero."""
-    return Add(*(abs(term) for term in Add.make_args(expression)))
+    return Add(*(Abs(term, evaluate=False) for term in Add.make_args(expression)), evaluate=False)

@@ -1,0 +1,7 @@
+"""Errors of the optimizer room that a user caused and can mend."""
+
+from __future__ import annotations
+
+
+class DeploymentError(Exception):
+    """A deployment that cannot be launched: which pool, which rule, what to do."""

@@ -1,0 +1,56 @@
+"""From an assignment of the program to the deployment that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llmopt_optimizer.program import Assignment, Choice, Number
+from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, RouterPolicy
+
+PREFILL_BATCH_CAP = 256
+"""Requests that a prefill rank holds at once. Not a decision: its KV pool and its token budget bind first."""
+
+
+def deployment_of(assignment: Assignment, router: RouterPolicy, *, prefix_cache: bool) -> Deployment:
+    """The deployment that `assignment` describes."""
+    if assignment.system == "aggregated":
+        (choice,) = assignment.choices
+        return Deployment("aggregated", (_pool("serve", choice.variant, choice),), router, prefix_cache)
+    prefill, decode = _split(assignment)
+    pools = (_pool("prefill", prefill[0], prefill[1]), _pool("decode", decode[0], decode[1]))
+    return Deployment("disaggregated", pools, router, prefix_cache)
+
+
+def _split(assignment: Assignment) -> tuple[tuple[str, Choice], tuple[str, Choice]]:
+    """Accelerator and choice of both roles, whether they were tabulated apart or together."""
+    if len(assignment.choices) == 2:
+        prefill, decode = assignment.choices
+        return (prefill.variant, prefill), (decode.variant, decode)
+    (both,) = assignment.choices
+    sender, receiver = both.variant.split("+")
+    return (sender, both), (receiver, both)
+
+
+def _pool(role: Role, accelerator: str, choice: Choice) -> PoolDeployment:
+    values = {
+        name.removeprefix(f"{role}_"): int(value)
+        for name, value in choice.values
+        if name.startswith(f"{role}_")
+    }
+    return PoolDeployment(
+        role=role,
+        accelerator=accelerator,
+        layout=Layout(values["tp"], values["pp"], values["ep"], values["dp"]),
+        instances=values["instances"],
+        chunk_tokens=_chunk_tokens(values),
+        batch_cap=_batch_cap(values),
+    )
+
+
+def _chunk_tokens(values: Mapping[str, Number]) -> int:
+    """A decode rank computes one token a sequence: its batch cap is its token budget."""
+    return int(values.get("chunk_tokens", values.get("batch_cap", 1)))
+
+
+def _batch_cap(values: Mapping[str, Number]) -> int:
+    return int(values.get("batch_cap", PREFILL_BATCH_CAP))

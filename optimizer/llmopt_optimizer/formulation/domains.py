@@ -1,0 +1,31 @@
+"""The decisions of a role: which symbols it has, over which values."""
+
+from __future__ import annotations
+
+from llmopt_optimizer.program import Decision
+from llmopt_optimizer.symbols import PoolSymbols
+from llmopt_problems.deployment import Role
+from llmopt_problems.schema.search import Search
+
+
+def decisions_of(role: Role, symbols: PoolSymbols, search: Search, available: int) -> tuple[Decision, ...]:
+    """Decisions of one pool on `available` accelerators, from a search whose domains are filled in.
+
+    Values that alone exceed the stock are left out: they could not be part of any deployment.
+    """
+    layout = {
+        symbols.tp: search.tp,
+        symbols.pp: search.pp,
+        symbols.ep: search.ep,
+        symbols.dp: search.attention_dp,
+        symbols.instances: search.instances,
+    }
+    caps = {"prefill": (symbols.chunk_tokens,), "decode": (symbols.batch_cap,)}
+    kept = caps.get(role, (symbols.chunk_tokens, symbols.batch_cap))
+    decisions = [
+        Decision(symbol, tuple(value for value in domain.values if value <= available))
+        for symbol, domain in layout.items()
+        if domain is not None
+    ]
+    domains = {symbols.chunk_tokens: search.chunk_tokens, symbols.batch_cap: search.batch_cap}
+    return (*decisions, *(Decision(symbol, domains[symbol].values) for symbol in kept))

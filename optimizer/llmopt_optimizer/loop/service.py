@@ -1,0 +1,125 @@
+"""The simulator's view of a deployment, from the same laws that the expressions are made of.
+
+A `Workbench` holds one step compiler for each accelerator, lowered once from the law under a symbolic layout;
+turning a deployment into a `ServiceModel` then only puts numbers in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llmopt_calibration.compiled import StepCompiler, step_compiler
+from llmopt_calibration.memory import memory_law
+from llmopt_calibration.step import SymbolicLayout, step_law
+from llmopt_optimizer.errors import DeploymentError
+from llmopt_optimizer.formulation.build import arithmetic_of
+from llmopt_optimizer.formulation.transfers import transfer_law
+from llmopt_optimizer.scenario import Scenario, Site
+from llmopt_problems.deployment import Deployment, PoolDeployment
+from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel, step_bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """A scenario with its laws lowered for the simulator, by accelerator name."""
+
+    scenario: Scenario
+    layout: SymbolicLayout
+    compilers: Mapping[str, StepCompiler]
+
+
+def workbench(scenario: Scenario) -> Workbench:
+    """Lower every law of a scenario."""
+    layout = SymbolicLayout()
+    compilers = {
+        site.accelerator.name: step_compiler(
+            step_law(scenario.model, site.accelerator, scenario.precision, layout, site.coefficients),
+            layout.symbols(),
+        )
+        for site in scenario.sites
+    }
+    return Workbench(scenario, layout, compilers)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMemory:
+    """Bytes on the fullest accelerator of a pool."""
+
+    weights: float
+    activations: float
+    reserve: float
+    states: float
+    """Sequence states of a full batch that do not grow with the context."""
+    kv_bytes_per_token: float
+    kv_capacity_tokens: int
+
+
+def pool_memory(scenario: Scenario, pool: PoolDeployment) -> PoolMemory:
+    """The memory terms of a pool as numbers.
+
+    Raises `DeploymentError` when the weights leave no room for a KV cache.
+    """
+    site = scenario.site(pool.accelerator)
+    law = memory_law(scenario.model, scenario.precision, pool.layout)
+    caps = {law.symbols.chunk_tokens: pool.chunk_tokens, law.symbols.batch_cap: pool.batch_cap}
+    capacity = law.kv_capacity_tokens(site.accelerator.hbm_bytes, site.search.memory_fraction).xreplace(caps)
+    if capacity < 1:
+        raise DeploymentError(
+            f"{pool.role} pool: {scenario.model.name} in {scenario.precision.weights} leaves no room for a KV cache "
+            f"on {pool.accelerator} with TP {pool.layout.tp} and PP {pool.layout.pp}: raise one of them, lower "
+            "chunk_tokens or batch_cap, or use a smaller precision"
+        )
+    return PoolMemory(
+        weights=float(law.weight_bytes),
+        activations=float(law.activations.xreplace(caps)),
+        reserve=float(law.reserve),
+        states=float(law.state_bytes_per_sequence * pool.batch_cap),
+        kv_bytes_per_token=float(law.kv_bytes_per_token),
+        kv_capacity_tokens=int(capacity),
+    )
+
+
+def service_model(bench: Workbench, deployment: Deployment) -> ServiceModel:
+    """The step laws, KV pools and links of a deployment as the simulator takes them."""
+    pools = tuple(_pool_service(bench, pool) for pool in deployment.pools)
+    transfer = _transfer(bench.scenario, deployment) if deployment.mode == "disaggregated" else None
+    return ServiceModel(pools, transfer)
+
+
+def _pool_service(bench: Workbench, pool: PoolDeployment) -> PoolService:
+    site = bench.scenario.site(pool.accelerator)
+    bounds = step_bounds(pool)
+    layout = pool.layout
+    numbers = dict(zip(bench.layout.symbols(), (layout.tp, layout.pp, layout.ep, layout.dp), strict=True))
+    step = bench.compilers[pool.accelerator].compile(
+        numbers, bounds.rank_tokens, bounds.engine_tokens, bounds.batch
+    )
+    return PoolService(
+        step=step,
+        kv_capacity_tokens=pool_memory(bench.scenario, pool).kv_capacity_tokens,
+        page_tokens=bench.scenario.traffic.block_tokens,
+        flops_per_s=_peak(bench.scenario, site),
+        hbm_bytes_per_s=site.accelerator.hbm_bytes_per_s,
+        network_bytes_per_s=site.accelerator.scale_up.bytes_per_s,
+    )
+
+
+def _peak(scenario: Scenario, site: Site) -> float:
+    return site.accelerator.peak_flops_per_s[arithmetic_of(scenario.precision.weights, site.accelerator)]
+
+
+def _transfer(scenario: Scenario, deployment: Deployment) -> KvTransfer:
+    """Each end at its own link; all copies of the context that the decode layout keeps are moved."""
+    prefill, decode = deployment.pool("prefill"), deployment.pool("decode")
+    sender, receiver = (
+        transfer_law(scenario, scenario.site(pool.accelerator).accelerator, prefill.layout, decode.layout)
+        for pool in (prefill, decode)
+    )
+    tokens = scenario.traffic.mean_input_tokens
+    return KvTransfer(
+        latency_s=max(sender.latency_s, receiver.latency_s),
+        bytes_per_token=float(receiver.bytes_moved(tokens)) / tokens,
+        sender_bytes_per_s=float(sender.sender_bytes_per_s) * prefill.layout.dp,
+        receiver_bytes_per_s=float(receiver.receiver_bytes_per_s) * decode.layout.dp,
+    )

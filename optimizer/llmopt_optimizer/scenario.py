@@ -1,0 +1,81 @@
+"""A problem with its names looked up: the model, the accelerators and the laws that the formulas are made of.
+
+A `Scenario` is what a problem means before any decision: one model in one precision, and a `Site` for each
+accelerator on offer with its fitted coefficients and its filled-in search domains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from llmopt_calibration import coefficients
+from llmopt_calibration.coefficients import CoefficientSet
+from llmopt_calibration.precision import Precision
+from llmopt_problems import Problem, catalog
+from llmopt_problems.hardware.spec import AcceleratorSpec
+from llmopt_problems.models.spec import ModelSpec, MoeFfn
+from llmopt_problems.schema.resources import AcceleratorOffer, ModelChoice
+from llmopt_problems.schema.search import Search
+from llmopt_problems.traffic import TrafficSummary, traffic_summary
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One accelerator type on offer."""
+
+    accelerator: AcceleratorSpec
+    available: int
+    usd_per_gpu_hour: float
+    coefficients: CoefficientSet
+    search: Search
+    """The problem's search with every domain filled in for this accelerator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A problem, resolved."""
+
+    problem: Problem
+    model: ModelSpec
+    precision: Precision
+    sites: tuple[Site, ...]
+    traffic: TrafficSummary
+
+    def site(self, accelerator: str) -> Site:
+        """The site with accelerators of that name."""
+        return next(site for site in self.sites if site.accelerator.name == accelerator)
+
+
+def resolve(problem: Problem) -> Scenario:
+    """Look up everything that `problem` names; `ProblemError` for a name that no catalog has."""
+    model = _model(problem.model)
+    weights = problem.model.weights
+    precision = Precision(model.native_weights if weights == "native" else weights, problem.model.kv_cache)
+    sites = tuple(_site(problem, offer, model) for offer in problem.hardware.accelerators)
+    return Scenario(problem, model, precision, sites, traffic_summary(problem.traffic))
+
+
+def _model(choice: ModelChoice) -> ModelSpec:
+    if choice.config is not None:
+        return catalog.model_from_config(choice.config)
+    assert choice.name is not None  # the schema requires one of the two
+    return catalog.model(choice.name)
+
+
+def _site(problem: Problem, offer: AcceleratorOffer, model: ModelSpec) -> Site:
+    listed = catalog.accelerator(offer.name)
+    accelerator = replace(
+        listed,
+        gpus_per_node=offer.node_gpus or listed.gpus_per_node,
+        scale_up=catalog.link(offer.scale_up) if offer.scale_up else listed.scale_up,
+        scale_up_gpus=offer.node_gpus or listed.scale_up_gpus,
+        network=catalog.link(offer.network) if offer.network else listed.network,
+    )
+    moe = any(isinstance(group.ffn, MoeFfn) for group in model.layers)
+    return Site(
+        accelerator=accelerator,
+        available=offer.count,
+        usd_per_gpu_hour=offer.price_usd_per_h,
+        coefficients=coefficients.load(listed.name, problem.engine),
+        search=problem.search.with_defaults(moe, accelerator.gpus_per_node, offer.count),
+    )
