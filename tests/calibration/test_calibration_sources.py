@@ -198,3 +198,23 @@ def test_the_version_is_read_beside_the_package(tmp_path: Path) -> None:
     tables = find_tables(tmp_path / "aiconfigurator_core")
     assert tables is not None
     assert tables.package_version == "0.9.1"
+
+
+def test_static_fp8_scales_are_not_charged_for(tmp_path: Path) -> None:
+    rows = {
+        "gemm_dtype": ["fp8", "fp8"],
+        "m": [8, 16],
+        "n": [1024] * 2,
+        "k": [512] * 2,
+        "latency": [0.01, 0.02],
+    }
+    write(tmp_path, "gemm", "sglang", "0.5.14", "gemm_perf", rows)
+    scales = {"m": [8], "k": [512], "latency": [0.004]}
+    write(tmp_path, "quantize", "sglang", "0.5.14", "computescale_perf", scales)
+    assert read(tmp_path, "gemm_fp8").seconds.tolist() == pytest.approx([6e-6, 20e-6])
+
+
+def test_tables_that_measure_something_else_are_left_out(tmp_path: Path) -> None:
+    rows = {"gemm_dtype": ["fp8_block"], "m": [8], "n": [1024], "k": [512], "latency": [0.01]}
+    write(tmp_path, "gemm", "vllm", "0.24.0", "gemm_perf", rows)
+    assert read_family(OperatorTables(tmp_path, "1.2"), "H200-SXM", "vllm", "gemm_fp8_block") is None

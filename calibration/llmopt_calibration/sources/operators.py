@@ -8,14 +8,12 @@ lengths in tokens a sequence.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from llmopt_calibration.sources.aiconfigurator import OperatorTables, read_table
-from llmopt_calibration.sources.measurements import Measurements, Ranges, clean
+from llmopt_calibration.sources.aiconfigurator import read_table
 
 DTYPES = {
     "bf16": ("bfloat16", "half"),
@@ -32,10 +30,10 @@ HEAD_DIMS = (64, 128, 256)
 SHORTEST_PROMPT = 64
 """Shorter prompts fill no tile of a prefill kernel; decode has its own law."""
 ROUTING = "power_law_1.01"
-"""Routing that the MoE laws are fitted to: skewed, as measured on real prompts, not the ideal even split."""
+"""Routing that the MoE laws are fitted to: skewed as routers are, not the ideal even split."""
 
 
-def read_gemm(path: Path, precision: str) -> pd.DataFrame:
+def gemm(path: Path, precision: str) -> pd.DataFrame:
     """GEMM: m, n, k."""
     frame = read_table(path, ("gemm_dtype", "m", "n", "k", "latency"))
     rows = _of_precision(frame, "gemm_dtype", precision)
@@ -43,7 +41,24 @@ def read_gemm(path: Path, precision: str) -> pd.DataFrame:
     return _with_seconds(rows.rename(columns=names)[[*names.values(), "latency"]])
 
 
-def read_attention_prefill(path: Path, precision: str) -> pd.DataFrame:
+def static_fp8_gemm(path: Path, precision: str) -> pd.DataFrame:
+    """GEMM with static activation scales, as FP8 checkpoints carry them.
+
+    The GEMM table quantizes its input dynamically; the time of finding the scale, which the table
+    `quantize/…/computescale_perf` gives, is subtracted.
+    """
+    dynamic = gemm(path, precision)
+    scales = path.parents[3] / "quantize" / path.parts[-3] / path.parts[-2] / "computescale_perf.parquet"
+    if not scales.is_file():
+        return dynamic
+    frame = read_table(scales, ("m", "k", "latency")).groupby(["m", "k"]).median().reset_index()
+    keys = {"m": "tokens", "k": "input_width"}
+    merged = dynamic.merge(frame.rename(columns=keys), how="left", on=list(keys.values()))
+    scale_s = merged.pop("latency").fillna(0.0) * 1e-3
+    return merged.assign(seconds=merged["seconds"] - scale_s)
+
+
+def attention_prefill(path: Path, precision: str) -> pd.DataFrame:
     """Causal attention of `batch_size` prompts of `isl` tokens without a window, by the engine's main kernel.
 
     The fp8 cache is read by fp8 attention where the table has it, else by bf16 attention.
@@ -63,7 +78,7 @@ def read_attention_prefill(path: Path, precision: str) -> pd.DataFrame:
     )
 
 
-def read_attention_decode(path: Path, precision: str) -> pd.DataFrame:
+def attention_decode(path: Path, precision: str) -> pd.DataFrame:
     """One token each of `batch_size` sequences behind `step` cached tokens and itself."""
     rows = _attention_rows(path, precision)
     context = rows["batch_size"] * (rows["step"] + rows["isl"])
@@ -111,7 +126,7 @@ def _head_columns(rows: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
-def read_mla_prefill(path: Path, precision: str) -> pd.DataFrame:
+def mla_prefill(path: Path, precision: str) -> pd.DataFrame:
     """Latent attention over prompts, expanded to heads."""
     rows = _mla_rows(path, precision)
     rows = rows[rows["isl"] >= SHORTEST_PROMPT]
@@ -121,7 +136,7 @@ def read_mla_prefill(path: Path, precision: str) -> pd.DataFrame:
     return _with_seconds(pd.DataFrame({**shape, **widths, "latency": rows["latency"]}))
 
 
-def read_mla_decode(path: Path, precision: str) -> pd.DataFrame:
+def mla_decode(path: Path, precision: str) -> pd.DataFrame:
     """Latent attention of one token a sequence, absorbed."""
     rows = _mla_rows(path, precision)
     context = rows["batch_size"] * (rows["step"] + rows["isl"])
@@ -136,7 +151,7 @@ def _mla_rows(path: Path, precision: str) -> pd.DataFrame:
     return _of_precision(frame, "kv_cache_dtype", precision)
 
 
-def read_batched_gemm(path: Path, precision: str) -> pd.DataFrame:
+def batched_gemm(path: Path, precision: str) -> pd.DataFrame:
     """The absorbed products before (nope → latent) and after (latent → value) latent attention, one matrix
     a head.
     """
@@ -153,7 +168,7 @@ def read_batched_gemm(path: Path, precision: str) -> pd.DataFrame:
     return _with_seconds(pd.DataFrame(columns))
 
 
-def read_moe(path: Path, precision: str) -> pd.DataFrame:
+def moe(path: Path, precision: str) -> pd.DataFrame:
     """Gated routed experts with skewed routing, by the kernel that measured most of the precision's rows."""
     columns = ("kernel_source", "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
     frame = read_table(path, (*columns, "moe_tp_size", "moe_ep_size", "distribution", "latency"))
@@ -170,7 +185,7 @@ def read_moe(path: Path, precision: str) -> pd.DataFrame:
     return _with_seconds(pd.DataFrame({**shape, "matrices": 3, "imbalance": 1, "latency": rows["latency"]}))
 
 
-def read_nccl(operation: str) -> Callable[[Path, str], pd.DataFrame]:
+def nccl(operation: str) -> Callable[[Path, str], pd.DataFrame]:
     """A reader of one operation of the NCCL table, 16-bit elements, one node."""
 
     def read(path: Path, precision: str) -> pd.DataFrame:
@@ -181,7 +196,7 @@ def read_nccl(operation: str) -> Callable[[Path, str], pd.DataFrame]:
     return read
 
 
-def read_custom_all_reduce(path: Path, precision: str) -> pd.DataFrame:
+def custom_all_reduce(path: Path, precision: str) -> pd.DataFrame:
     """The engine's own all-reduce inside a CUDA graph, 16-bit elements, one node."""
     frame = read_table(path, ("kernel_source", "allreduce_dtype", "num_gpus", "message_size", "latency"))
     rows = _of_precision(frame, "allreduce_dtype", precision)
@@ -196,89 +211,3 @@ def _collective(rows: pd.DataFrame) -> pd.DataFrame:
 def _with_seconds(rows: pd.DataFrame) -> pd.DataFrame:
     """The frame with its `latency` in milliseconds replaced by `seconds`."""
     return rows.drop(columns="latency").assign(seconds=rows["latency"] * 1e-3).reset_index(drop=True)
-
-
-ABSORBED_PREFILL = ("sglang",)
-"""Engines whose prefill table measures absorbed latent attention, 3.4 times the work of the expanded form
-that they serve with (fits come out at a fifth of the peak).
-"""
-
-LAUNCH_BOUND_BLOCKS = ("vllm",)
-"""Engines whose block-scaled GEMM table was launched eagerly: 58 to 95 µs whatever the size below 100
-MFLOP, where serving replays CUDA graphs.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Which table serves a family, how it is read, and the range that serving uses."""
-
-    operator: str
-    file: str
-    read: Callable[[Path, str], pd.DataFrame]
-    ranges: Ranges
-    precision: str
-    engine: str | None = None
-    """The folder's engine where it is not the serving engine (NCCL)."""
-    unfit_engines: tuple[str, ...] = ()
-    """Engines whose table measures something else than what they serve with."""
-
-
-GEMM_RANGES = {"tokens": (1, 16384), "output_width": (256, 65536), "input_width": (256, 65536)}
-ATTENTION_RANGES = {"kv_heads": (1, 64), "query_heads": (1, 128)}
-BATCHED_RANGES = {"tokens": (1, 16384)}
-COLLECTIVE_RANGES = {"message_bytes": (1024, 2**28), "ranks": (2, 8)}
-MOE_RANGES = {"tokens": (1, 16384), "intermediate": (128, 16384)}
-
-
-def readable_families() -> dict[str, Table]:
-    """The table that each law family is fitted from."""
-    gemms = {f"gemm_{p}": Table("gemm", "gemm_perf", read_gemm, GEMM_RANGES, p) for p in DTYPES}
-    gemms["gemm_fp8_block"] = replace(gemms["gemm_fp8_block"], unfit_engines=LAUNCH_BOUND_BLOCKS)
-    batched = {
-        f"batched_gemm_{p}": Table("mla_bmm", "mla_bmm_perf", read_batched_gemm, BATCHED_RANGES, source)
-        for p, source in (
-            ("bf16", "bf16"),
-            ("fp8", "fp8"),
-            ("fp8_block", "fp8"),
-        )  # one kernel serves both scalings
-    }
-    experts = {f"moe_{p}": Table("moe", "moe_perf", read_moe, MOE_RANGES, p) for p in DTYPES}
-    caches = {name: table for p in ("bf16", "fp8") for name, table in _attention_tables(p).items()}
-    return gemms | batched | experts | caches | _collective_tables()
-
-
-def _attention_tables(p: str) -> dict[str, Table]:
-    prefill, decode = "context_attention_perf", "generation_attention_perf"
-    return {
-        f"attention_prefill_{p}": Table("attention", prefill, read_attention_prefill, ATTENTION_RANGES, p),
-        f"attention_decode_{p}": Table("attention", decode, read_attention_decode, ATTENTION_RANGES, p),
-        f"mla_prefill_{p}": Table(
-            "mla", "context_mla_perf", read_mla_prefill, {}, p, unfit_engines=ABSORBED_PREFILL
-        ),
-        f"mla_decode_{p}": Table("mla", "generation_mla_perf", read_mla_decode, {}, p),
-    }
-
-
-def _collective_tables() -> dict[str, Table]:
-    ranges = COLLECTIVE_RANGES
-    custom = Table("comm", "custom_allreduce_perf", read_custom_all_reduce, ranges, "bf16")
-    nccl = {
-        family: Table("comm", "nccl_perf", read_nccl(operation), ranges, "bf16", "nccl")
-        for family, operation in (
-            ("all_gather", "all_gather"),
-            ("reduce_scatter", "reduce_scatter"),
-            ("all_to_all", "alltoall"),
-        )
-    }
-    return {"all_reduce": custom} | nccl
-
-
-def read_family(tables: OperatorTables, accelerator: str, engine: str, family: str) -> Measurements | None:
-    """Measured times of `family`; None when the package has no such table or the table no such precision."""
-    table = readable_families()[family]
-    path = tables.path(accelerator, table.operator, table.engine or engine, table.file)
-    if not path.is_file() or engine in table.unfit_engines:
-        return None
-    frame = table.read(path, table.precision)
-    return None if frame.empty else clean(family, frame, table.ranges, tables.provenance(path))
