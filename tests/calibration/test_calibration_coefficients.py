@@ -18,8 +18,6 @@ from llmopt_calibration.sources import OperatorTables, find_tables, read_family
 from llmopt_problems import catalog
 
 PAIRS = fitted_pairs()
-KNOWN_POOR = {("trtllm", "attention_decode_bf16"), ("trtllm", "attention_decode_fp8")}
-"""TensorRT-LLM's decode kernels switch with the group of query heads; the law does not know them yet."""
 
 
 def content(accelerator: str, engine: str) -> dict[str, Any]:
@@ -61,7 +59,7 @@ def test_a_file_agrees_with_laws_and_catalog(accelerator: str, engine: str) -> N
 @pytest.mark.parametrize(("accelerator", "engine"), PAIRS)
 def test_held_out_errors_are_those_of_a_useful_law(accelerator: str, engine: str) -> None:
     for family, item in read_file(accelerator, engine).items():
-        limit = 0.35 if (engine, family) in KNOWN_POOR or family == "all_reduce" else 0.26
+        limit = 0.36 if family == "all_reduce" else 0.26  # one-shot and two-shot kernels, one law
         assert item.held_out_error is not None
         assert 0.01 < item.held_out_error < limit, family
 

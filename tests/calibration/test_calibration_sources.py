@@ -102,7 +102,8 @@ def test_decode_counts_the_token_itself(tmp_path: Path) -> None:
 
 
 def test_windows_and_odd_heads_are_left_out(tmp_path: Path) -> None:
-    frames = [attention_rows(), attention_rows(window_size=128), attention_rows(head_dim=512)]
+    changes = [{}, {"window_size": 128}, {"head_dim": 512}, {"num_heads": 32, "num_key_value_heads": 1}]
+    frames = [attention_rows(**change) for change in changes]
     rows = {name: [frame[name][0] for frame in frames] for name in frames[0]}
     write(tmp_path, "attention", "sglang", "0.5.14", "context_attention_perf", rows)
     assert len(read(tmp_path, "attention_prefill_bf16").seconds) == 1

@@ -27,6 +27,8 @@ MLA_KEY_DIM, MLA_VALUE_DIM, MLA_LATENT_DIM, MLA_ROPE_DIM, MLA_NOPE_DIM = 192, 12
 """The tables measure DeepSeek-V3's widths only (its config.json)."""
 HEAD_DIMS = (64, 128, 256)
 """Widths of the catalog's models; others (192, 512) run kernels of their own."""
+LARGEST_GROUP = 16
+"""Query heads a KV head, the most of the catalog's models; kernels change beyond it."""
 SHORTEST_PROMPT = 64
 """Shorter prompts fill no tile of a prefill kernel; decode has its own law."""
 ROUTING = "power_law_1.01"
@@ -99,6 +101,7 @@ def _attention_rows(path: Path, precision: str) -> pd.DataFrame:
     frame = read_table(path, (*columns, "num_heads", "num_key_value_heads", "head_dim", "latency"))
     rows = _of_precision(frame[frame["window_size"] == 0], "kv_cache_dtype", precision)
     rows = rows[rows["head_dim"].isin(HEAD_DIMS)]
+    rows = rows[rows["num_heads"] <= LARGEST_GROUP * rows["num_key_value_heads"]]
     rows = _main_kernel(rows)
     same = rows["attn_dtype"] == rows["kv_cache_dtype"]
     return rows[same] if same.any() else rows
