@@ -212,7 +212,9 @@ def test_static_fp8_scales_are_not_charged_for(tmp_path: Path) -> None:
     write(tmp_path, "gemm", "sglang", "0.5.14", "gemm_perf", rows)
     scales = {"m": [8], "k": [512], "latency": [0.004]}
     write(tmp_path, "quantize", "sglang", "0.5.14", "computescale_perf", scales)
-    assert read(tmp_path, "gemm_fp8").seconds.tolist() == pytest.approx([6e-6, 20e-6])
+    data = read(tmp_path, "gemm_fp8")
+    assert data.seconds.tolist() == pytest.approx([6e-6, 20e-6])
+    assert data.provenance.subtracted_table.endswith("quantize/sglang/0.5.14/computescale_perf.parquet")
 
 
 def test_tables_that_measure_something_else_are_left_out(tmp_path: Path) -> None:

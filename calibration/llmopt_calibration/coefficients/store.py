@@ -100,6 +100,7 @@ def parse_family(name: str, entry: Mapping[str, Any]) -> FamilyCoefficients:
             f"{name}: coefficients {sorted(numbers)} but the law declares {sorted(declared)}; refit"
         )
     source = entry["source"]
+    less = f" less {source['subtracted_table']}" if source["subtracted_table"] else ""
     return FamilyCoefficients(
         family=name,
         values={key: float(item["value"]) for key, item in numbers.items()},
@@ -111,5 +112,5 @@ def parse_family(name: str, entry: Mapping[str, Any]) -> FamilyCoefficients:
         training_range={
             key: (float(low), float(high)) for key, (low, high) in entry["training_range"].items()
         },
-        source=f"{source['package']} {source['package_version']}, {source['table']}",
+        source=f"{source['package']} {source['package_version']}, {source['table']}{less}",
     )

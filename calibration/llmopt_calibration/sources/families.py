@@ -10,7 +10,7 @@ import pandas as pd
 
 from llmopt_calibration.sources import operators
 from llmopt_calibration.sources.aiconfigurator import OperatorTables
-from llmopt_calibration.sources.measurements import Measurements, Ranges, clean
+from llmopt_calibration.sources.measurements import Measurements, Provenance, Ranges, clean
 
 ABSORBED_PREFILL = ("sglang",)
 """Engines whose prefill table measures absorbed latent attention, 3.4 times the work of the expanded form
@@ -36,6 +36,8 @@ class Table:
     """The folder's engine where it is not the serving engine (NCCL)."""
     unfit_engines: tuple[str, ...] = ()
     """Engines whose table measures something else than what they serve with."""
+    subtracted: Callable[[Path], Path] | None = None
+    """Where the second table lies whose times `read` takes off those of the first."""
 
 
 GEMM_RANGES = {"tokens": (1, 16384), "output_width": (256, 65536), "input_width": (256, 65536)}
@@ -52,7 +54,9 @@ def readable_families() -> dict[str, Table]:
     gemms = {
         f"gemm_{p}": Table("gemm", "gemm_perf", operators.gemm, GEMM_RANGES, p) for p in operators.DTYPES
     }
-    gemms["gemm_fp8"] = replace(gemms["gemm_fp8"], read=operators.static_fp8_gemm)
+    gemms["gemm_fp8"] = replace(
+        gemms["gemm_fp8"], read=operators.static_fp8_gemm, subtracted=operators.scale_table
+    )
     gemms["gemm_fp8_block"] = replace(gemms["gemm_fp8_block"], unfit_engines=LAUNCH_BOUND_BLOCKS)
     batched = {
         f"batched_gemm_{p}": Table("mla_bmm", "mla_bmm_perf", operators.batched_gemm, BATCHED_RANGES, source)
@@ -98,4 +102,11 @@ def read_family(tables: OperatorTables, accelerator: str, engine: str, family: s
     if not path.is_file() or engine in table.unfit_engines:
         return None
     frame = table.read(path, table.precision)
-    return None if frame.empty else clean(family, frame, table.ranges, tables.provenance(path))
+    return None if frame.empty else clean(family, frame, table.ranges, _provenance(tables, table, path))
+
+
+def _provenance(tables: OperatorTables, table: Table, path: Path) -> Provenance:
+    first = tables.provenance(path)
+    if table.subtracted is None or not table.subtracted(path).is_file():
+        return first
+    return replace(first, subtracted_table=tables.provenance(table.subtracted(path)).table)

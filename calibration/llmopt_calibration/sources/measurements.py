@@ -29,6 +29,8 @@ class Provenance:
     package_version: str
     table: str
     sha256: str
+    subtracted_table: str = ""
+    """A second table whose times were taken off those of the first; empty when none was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,12 @@ def gemm(path: Path, precision: str) -> pd.DataFrame:
     return _with_seconds(rows.rename(columns=names)[[*names.values(), "latency"]])
 
 
+def scale_table(gemm_table: Path) -> Path:
+    """Where the times of finding dynamic activation scales lie, for the engine and version of a GEMM table."""
+    engine, version = gemm_table.parts[-3:-1]
+    return gemm_table.parents[3] / "quantize" / engine / version / "computescale_perf.parquet"
+
+
 def static_fp8_gemm(path: Path, precision: str) -> pd.DataFrame:
     """GEMM with static activation scales, as FP8 checkpoints carry them.
 
@@ -50,7 +56,7 @@ def static_fp8_gemm(path: Path, precision: str) -> pd.DataFrame:
     `quantize/…/computescale_perf` gives, is subtracted.
     """
     dynamic = gemm(path, precision)
-    scales = path.parents[3] / "quantize" / path.parts[-3] / path.parts[-2] / "computescale_perf.parquet"
+    scales = scale_table(path)
     if not scales.is_file():
         return dynamic
     frame = read_table(scales, ("m", "k", "latency")).groupby(["m", "k"]).median().reset_index()
