@@ -51,7 +51,7 @@ def _request_problems(requests: Requests) -> Iterator[str]:
 def _block_problems(requests: Requests) -> Iterator[str]:
     offsets = requests.block_offsets
     if len(offsets) != len(requests) + 1 or offsets[-1] != len(requests.block_ids):
-        yield f"block_offsets has {len(offsets)} entries and ends at {offsets[-1:]}: give n + 1, up to block_ids"
+        yield f"block_offsets has {len(offsets)} entries, ends at {offsets[-1:]}: give n + 1, up to block_ids"
         return
     blocks = np.diff(offsets)
     if requests.block_tokens < 1:

@@ -104,6 +104,6 @@ def _step_fault(state: k.State) -> str:
     engine = state.engines[state.world["fault_engine"][0]]
     return (
         f"the step law of pool {engine['pool']} gives no positive finite duration at b = {engine['batch']}, "
-        f"p = {engine['prefill']}, A = {engine['work']}, N = {engine['tokens']}, h = {engine['heads']}: compile "
-        "it with the bounds of step_bounds(pool), and let every step take time"
+        f"p = {engine['prefill']}, A = {engine['work']}, N = {engine['tokens']}, h = {engine['heads']}: "
+        "compile it with the bounds of step_bounds(pool), and let every step take time"
     )

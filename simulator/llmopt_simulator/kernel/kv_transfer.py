@@ -8,11 +8,16 @@ bytes left fall linearly and the next completion is known exactly.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import link_source, pop, push, set_event, transfer_source
 from llmopt_simulator.kernel.state import State
+
+NEGLIGIBLE: Final = 1e-12
+"""Share of a transfer that rounding may leave over: transfers that end together end at one moment."""
 
 
 @inner
@@ -40,7 +45,7 @@ def enter_link(s: State, now_s: float) -> None:
     transfer.request = request
     transfer.sender = s.ranks[q.rank].instance
     transfer.receiver = s.ranks[q.decode_rank].instance
-    transfer.left_bytes = q.input_tokens * s.settings.transfer_bytes_per_token
+    transfer.left_bytes = _size(s, request)
     w.moved_bytes += transfer.left_bytes
     w.active += 1
     s.senders[transfer.sender] += 1
@@ -67,6 +72,12 @@ def leave_link(s: State, now_s: float) -> int:
 
 
 @inner
+def _size(s: State, request: int) -> float:
+    """Bytes of a request's KV; a prefix hit skips compute, never the transfer."""
+    return s.requests[request].input_tokens * s.settings.transfer_bytes_per_token
+
+
+@inner
 def _schedule_link(s: State) -> None:
     queue = s.queues[link_queue(s)]
     set_event(s, link_source(s), s.requests[queue.head].link_s if queue.count > 0 else np.inf)
@@ -77,8 +88,8 @@ def _move(s: State, now_s: float) -> None:
     w = s.world[0]
     for i in range(w.active):
         transfer = s.transfers[i]
-        moved = transfer.bytes_per_s * (now_s - w.moved_s)
-        transfer.left_bytes = max(0.0, transfer.left_bytes - moved)
+        left = transfer.left_bytes - transfer.bytes_per_s * (now_s - w.moved_s)
+        transfer.left_bytes = left if left > NEGLIGIBLE * _size(s, transfer.request) else 0.0
     w.moved_s = now_s
 
 
@@ -98,9 +109,11 @@ def _share_links(s: State, now_s: float) -> None:
 
 @inner
 def _first_to_end(s: State) -> int:
+    """The active transfer that ends next; the lower request of two that end together."""
     best, soonest = 0, np.inf
     for i in range(s.world[0].active):
-        seconds = s.transfers[i].left_bytes / s.transfers[i].bytes_per_s
-        if seconds < soonest:
+        transfer = s.transfers[i]
+        seconds = transfer.left_bytes / transfer.bytes_per_s
+        if seconds < soonest or (seconds == soonest and transfer.request < s.transfers[best].request):
             best, soonest = i, seconds
     return best

@@ -1,4 +1,4 @@
-"""What is recorded while events happen: sums over steps, a latency histogram, and the integral of Little's law.
+"""What is recorded while events happen: sums over steps, a latency histogram, Little's integral.
 
 Inter-token latencies are binned by their logarithm with the number of tokens as weight, so their
 percentiles need no storage a token and are within a quarter of a percent.

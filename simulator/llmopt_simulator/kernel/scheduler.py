@@ -86,7 +86,7 @@ def plan_prefill(s: State, r: int, now_s: float) -> None:
 
 @inner
 def _admit(s: State, r: int, request: int) -> bool:
-    """Reserve the pages of a request, reusing cached blocks; False, and nothing changed, when it must wait."""
+    """Reserve the pages of a request, reusing cached blocks; False, nothing changed, when it must wait."""
     q, rank = s.requests[request], s.ranks[r]
     total = front_pages(s, r, request)
     hits = matched_blocks(s, r, request, hit_limit(s, request))

@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from llmopt_simulator.kernel.compiling import source_fingerprint
+
 Records = NDArray[Any]
 """A structured array; in compiled code `records[i].field` reads and writes one field."""
 
@@ -60,7 +62,7 @@ FAULT_NONE: Final = 0
 FAULT_STEP: Final = 1
 FAULT_CLOCK: Final = 2
 FAULT_OVERLAP: Final = 3
-"""What stopped a run: a step without a positive finite duration, a clock that went back, two steps at once."""
+"""What stopped a run: a step of no positive finite duration, a clock that went back, two steps at once."""
 
 REQUEST: Final = np.dtype(
     [
@@ -173,6 +175,7 @@ WORLD: Final = np.dtype(
         ("itl_tokens", "i8"),
         ("fault", "i8"),
         ("fault_engine", "i8"),
+        (f"compiled_from_{source_fingerprint()}", "i8"),  # only its name matters: see `compiling`
     ],
     align=True,
 )

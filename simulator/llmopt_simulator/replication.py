@@ -1,0 +1,148 @@
+"""Evidence: independent replications of one deployment, with a confidence interval on every metric.
+
+A replication is a run of a fresh workload drawn from its own seed; its metrics are one observation each, so
+intervals are Student-t over replications (a percentile is taken within each one). An SLO is verified when
+the upper end of its interval keeps the bound, violated when the lower end breaks it, else undecided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from llmopt_problems.deployment import Deployment
+from llmopt_problems.traffic.requests import Workload
+from llmopt_simulator.frozen import frozen_parameters
+from llmopt_simulator.intervals import Interval, mean_interval
+from llmopt_simulator.measure import ServiceLevel, metrics
+from llmopt_simulator.options import SimulationOptions
+from llmopt_simulator.run import simulate
+from llmopt_simulator.service import ServiceModel
+
+WorkloadSource = Callable[[int], Workload]
+"""Draws a workload from a seed; equal seeds give equal workloads."""
+
+Verdict = Literal["verified", "violated", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What replications say of one deployment."""
+
+    metrics: Mapping[str, Interval]
+    """By metric name."""
+    frozen: Mapping[str, Interval]
+    """By frozen parameter; `llmopt_simulator.frozen.MEANINGS` says what each one is."""
+    replications: tuple[Mapping[str, float], ...]
+    """The metrics of every replication."""
+    confidence: float
+    levels: tuple[ServiceLevel, ...]
+
+    @property
+    def verdicts(self) -> Mapping[ServiceLevel, Verdict]:
+        """The verdict on every level."""
+        return {level: verdict(self.metrics[level.key], level.at_most_s) for level in self.levels}
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verified when all levels are, violated when one is, else undecided."""
+        found = set(self.verdicts.values())
+        if "violated" in found:
+            return "violated"
+        return "undecided" if "undecided" in found else "verified"
+
+
+def verdict(interval: Interval, at_most: float) -> Verdict:
+    """Whether a confidence interval keeps a bound, breaks it, or leaves it open (NaN leaves it open)."""
+    if interval.high <= at_most:
+        return "verified"
+    return "violated" if interval.low > at_most else "undecided"
+
+
+def replicate(
+    source: WorkloadSource,
+    deployment: Deployment,
+    service: ServiceModel,
+    options: SimulationOptions | None = None,
+    *,
+    levels: Sequence[ServiceLevel] = (),
+    replications: int = 5,
+    confidence: float = 0.95,
+    seed: int = 1,
+) -> Evidence:
+    """Evidence from a fixed number of replications; raises `SimulationError` as `simulate` does."""
+    observed = [
+        _observe(source, deployment, service, options, levels, replication_seed(seed, i))
+        for i in range(replications)
+    ]
+    return _evidence(observed, levels, confidence)
+
+
+def replicate_until_decided(
+    source: WorkloadSource,
+    deployment: Deployment,
+    service: ServiceModel,
+    options: SimulationOptions | None = None,
+    *,
+    levels: Sequence[ServiceLevel],
+    replications: int = 5,
+    most_replications: int = 40,
+    confidence: float = 0.95,
+    seed: int = 1,
+) -> Evidence:
+    """Evidence from as many replications as decide every level: at least `replications`, at most the cap.
+
+    Looking again after each batch raises the chance of a wrong verdict, so the j-th look uses confidence
+    1 − (1 − c) / 2^j (the sum over all looks is at most 1 − c); batches double.
+    """
+    observed: list[tuple[dict[str, float], dict[str, float]]] = []
+    looks, wanted = 0, min(replications, most_replications)
+    while True:
+        for i in range(len(observed), wanted):
+            observed.append(_observe(source, deployment, service, options, levels, replication_seed(seed, i)))
+        looks += 1
+        evidence = _evidence(observed, levels, 1.0 - (1.0 - confidence) / 2.0**looks)
+        if evidence.verdict != "undecided" or wanted == most_replications:
+            return evidence
+        wanted = min(2 * wanted, most_replications)
+
+
+def replication_seed(seed: int, number: int) -> int:
+    """The seed of one replication: the same whatever the number of replications."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint32)[0])
+
+
+def _observe(
+    source: WorkloadSource,
+    deployment: Deployment,
+    service: ServiceModel,
+    options: SimulationOptions | None,
+    levels: Sequence[ServiceLevel],
+    seed: int,
+) -> tuple[dict[str, float], dict[str, float]]:
+    run = simulate(source(seed), deployment, service, seed, options)
+    values = metrics(run, levels)
+    return values, frozen_parameters(run, values)
+
+
+def _evidence(
+    observed: Sequence[tuple[dict[str, float], dict[str, float]]],
+    levels: Sequence[ServiceLevel],
+    confidence: float,
+) -> Evidence:
+    values = tuple(found for found, _ in observed)
+    frozen = _intervals([found for _, found in observed], confidence)
+    return Evidence(_intervals(values, confidence), frozen, values, confidence, tuple(levels))
+
+
+def _intervals(observed: Sequence[Mapping[str, float]], confidence: float) -> dict[str, Interval]:
+    """An interval a name. Replications in which a quantity does not exist (NaN) say nothing of it."""
+    return {name: mean_interval(_present(o[name] for o in observed), confidence) for name in observed[0]}
+
+
+def _present(values: Iterable[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)] or [math.nan]
