@@ -44,7 +44,7 @@ def gemm(path: Path, precision: str) -> pd.DataFrame:
 
 
 def scale_table(gemm_table: Path) -> Path:
-    """Where the times of finding dynamic activation scales lie, for the engine and version of a GEMM table."""
+    """Where the times of finding dynamic scales lie, of the engine and version of a GEMM table."""
     engine, version = gemm_table.parts[-3:-1]
     return gemm_table.parents[3] / "quantize" / engine / version / "computescale_perf.parquet"
 
