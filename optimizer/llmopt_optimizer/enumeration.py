@@ -2,8 +2,7 @@
 
 The joint product of a system's pools is walked in blocks of numpy arrays; each block gives its feasible
 rows and their nondominated cost vectors. Costs are objectives with their signs, all to be minimised. Two
-cost vectors are told apart only beyond the program's relative `TOLERANCE`: `covered` is the one rule, used
-here and in `pareto`.
+cost vectors are told apart only beyond the `resolution`.
 """
 
 from __future__ import annotations
@@ -19,15 +18,11 @@ from .deadline import DeadlineError, check_deadline
 from .dominance import nondominated
 from .lowering import Floats
 from .preparation import SystemTable
-from .program import TOLERANCE, Program
+from .program import Program
+from .resolution import CostScale, cost_scale
 from .selection import Selected, point_of
 
 BLOCK_CELLS = 1 << 20
-
-
-def covered(costs: Floats, by: Floats) -> NDArray[np.bool_]:
-    """Whether `costs` [..., objectives] is nowhere better than `by` beyond the tolerance."""
-    return np.all(costs >= by - TOLERANCE * np.abs(by), axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +74,11 @@ def enumerate_front(
     With one objective that is the optimum.
     """
     found: list[Selected] = []
+    scale = cost_scale(program, tables)
     try:
         for index, table in enumerate(tables):
             for block in joint_rows(table, program, deadline):
-                found = resolved_front(found + _block_front(program, tables, index, block))
+                found = resolved_front(found + _block_front(program, tables, index, block), scale)
     except DeadlineError:
         return found, False
     return found, True
@@ -95,15 +91,17 @@ def _block_front(
     return [point_of(program, tables, index, tuple(map(int, rows))) for rows in best.positions]
 
 
-def resolved_front(points: Sequence[Selected]) -> list[Selected]:
-    """The points that no other covers, sorted by costs; of points that cover each other the first stays."""
+def resolved_front(points: Sequence[Selected], scale: CostScale) -> list[Selected]:
+    """The points that no other betters beyond the resolution, sorted by costs; of equal ones the first."""
+    if not points:
+        return []
     ordered = sorted(points, key=lambda point: point.costs)
-    costs = np.array([point.costs for point in ordered]).reshape(len(ordered), -1)
+    costs = np.array([point.costs for point in ordered])
     candidates = nondominated(costs)
     kept: list[int] = []
     for row in candidates:
-        others = [other for other in candidates if other != row]
-        strictly = [o for o in others if covered(costs[row], costs[o]) and not covered(costs[o], costs[row])]
-        if not strictly and not any(covered(costs[row], costs[other]) for other in kept):
+        covering = ~scale.better(costs[row], costs[candidates])
+        equal = covering & ~scale.better(costs[candidates], costs[row])
+        if not np.any(covering & ~equal) and not np.isin(candidates[equal], kept).any():
             kept.append(int(row))
     return [ordered[row] for row in kept]

@@ -21,21 +21,20 @@ import numpy as np
 
 from .certify import point_checks
 from .deadline import DeadlineError
-from .enumeration import covered, enumerate_front, resolved_front
+from .enumeration import enumerate_front, resolved_front
 from .preparation import CompiledProgram
-from .program import TOLERANCE, Assignment, Program
+from .program import Assignment, Program
+from .resolution import CostScale, cost_scale
 from .result import Check
 from .selection import Selected, SelectionModel, build_selection
 from .solution import relative_gap
 from .solvers.outcome import SolveStatus
-from .solving import COLUMNS, ENUMERATION, Space, ideal_costs, open_space
+from .solving import COLUMNS, ENUMERATION, Space, open_space
 from .translation.scope import NotTranslatable
 
 Box: TypeAlias = tuple[float, ...]
 """A local upper bound of signed costs: points of the box are below it in every objective."""
 ENUMERATION_CHECK_CELLS = 100_000
-MODEL_RESOLUTION = 1e-8
-"""Scaled costs (at most `selection.SPAN`) closer than this are one to the solver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +100,16 @@ def front_of(space: Space, start: float, deadline: float | None) -> Front:
         if model is None:
             search.boxes.clear()
         else:
-            _run(search, model, deadline)
+            _run(search, model, cost_scale(space.program, model.tables), deadline)
     return _finished(space, search, route, start)
 
 
-def _run(search: _Search, model: SelectionModel, deadline: float | None) -> None:
+def _run(search: _Search, model: SelectionModel, scale: CostScale, deadline: float | None) -> None:
     """Solve boxes until none is left or the time is over."""
     while search.boxes and (deadline is None or time.monotonic() < deadline):
         box = search.boxes.pop()
-        accept = partial(_inside, box=box)
-        selection = model.solve(_model_box(box, model), accept, deadline)
+        inner = _closed_box(box, scale)
+        selection = model.solve(inner, partial(_inside, closed_box=inner), deadline)
         search.solves += 1
         if selection.status is SolveStatus.INFEASIBLE:
             search.closed.append(box)
@@ -119,28 +118,26 @@ def _run(search: _Search, model: SelectionModel, deadline: float | None) -> None
             search.unsettled.append(box)
             search.message = selection.message or selection.status.sentence
         else:
-            search.boxes = _split([*search.boxes, box], selection.point, search.closed)
+            search.boxes = _split([*search.boxes, box], selection.point, search.closed, scale)
         if selection.point is not None:
             search.points.append(selection.point)
 
 
-def _model_box(box: Box, model: SelectionModel) -> Box:
-    """The box in closed form for the solver: lower by the tolerance and by the solver's own resolution."""
-    return tuple(
-        u - TOLERANCE * abs(u) - MODEL_RESOLUTION / scale if u < inf else inf
-        for u, scale in zip(box, model.scales, strict=True)
-    )
+def _closed_box(box: Box, scale: CostScale) -> Box:
+    """The largest costs that are better than the box's edge beyond the resolution."""
+    steps = scale.step(np.array(box))
+    return tuple(u - float(step) if u < inf else inf for u, step in zip(box, steps, strict=True))
 
 
-def _inside(point: Selected, box: Box) -> bool:
-    return all(u == inf or cost < u - TOLERANCE * abs(u) for cost, u in zip(point.costs, box, strict=True))
+def _inside(point: Selected, closed_box: Box) -> bool:
+    return all(cost <= u for cost, u in zip(point.costs, closed_box, strict=True))
 
 
-def _split(boxes: list[Box], point: Selected, closed: list[Box]) -> list[Box]:
+def _split(boxes: list[Box], point: Selected, closed: list[Box], scale: CostScale) -> list[Box]:
     """Boxes that together hold what the old ones held, less what the point covers; none inside another."""
     pieces: list[Box] = []
     for box in boxes:
-        if _inside(point, box):
+        if _inside(point, _closed_box(box, scale)):
             pieces += [(*box[:k], cost, *box[k + 1 :]) for k, cost in enumerate(point.costs)]
         else:
             pieces.append(box)
@@ -159,11 +156,12 @@ def _enumerated(space: Space, deadline: float | None, reason: str) -> _Search:
 
 
 def _finished(space: Space, search: _Search, route: str, start: float) -> Front:
-    points = resolved_front(search.points)
+    scale = cost_scale(space.program, space.tables)
+    points = resolved_front(search.points, scale)
     unsettled = tuple(search.boxes + search.unsettled)
-    checks = (*_checked_points(space, points), *_compared(space, points, unsettled))
+    checks = (*_checked_points(space, points), *_compared(space, points, unsettled, scale))
     complete = not unsettled and all(check.passed for check in checks)
-    lowest = None if complete else ideal_costs(space.program, space.tables)[0]
+    lowest = None if complete else float(scale.ideal[0])
     described = tuple(_front_point(space.program, point, lowest) for point in points)
     status = _status(bool(points), complete, bool(unsettled))
     took = time.monotonic() - start
@@ -196,15 +194,19 @@ def _checked_points(space: Space, points: list[Selected]) -> list[Check]:
     return summed
 
 
-def _compared(space: Space, points: list[Selected], unsettled: tuple[Box, ...]) -> list[Check]:
+def _compared(
+    space: Space, points: list[Selected], unsettled: tuple[Box, ...], scale: CostScale
+) -> list[Check]:
     """Where the pruned joint product is small: the same front by enumeration."""
     size = sum(table.size for table in space.tables)
     if size > ENUMERATION_CHECK_CELLS or unsettled:
         return []
     expected, _ = enumerate_front(space.program, space.tables)
-    same = len(expected) == len(points) and all(
-        covered(np.array(a.costs), np.array(b.costs)) and covered(np.array(b.costs), np.array(a.costs))
-        for a, b in zip(expected, points, strict=True)
-    )
+    costs = np.array([point.costs for point in points]).reshape(len(points), -1)
+    matched = [
+        np.any(~scale.better(np.array(e.costs), costs) & ~scale.better(costs, np.array(e.costs)))
+        for e in expected
+    ]
+    same = len(expected) == len(points) and all(matched)
     detail = f"{len(points)} points; enumeration of {size} joint rows gives {len(expected)}"
     return [Check("front equals enumeration", bool(same), detail)]

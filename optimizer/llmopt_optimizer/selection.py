@@ -22,6 +22,7 @@ from .deadline import remaining_seconds
 from .monotone import UP, Range, bounds
 from .preparation import SystemTable, exact_number
 from .program import TOLERANCE, Assignment, Program
+from .resolution import cost_scale
 from .solvers.highs import HighsBackEnd
 from .solvers.outcome import BackEnd, Outcome, SolveStatus
 from .translation.chain import LINEAR_CHAIN, Translator
@@ -105,8 +106,7 @@ class SelectionModel:
 
     def _cut(self, point: Selected) -> None:
         chosen = [f.hot[row] for f, row in zip(self.factors[point.system], point.rows, strict=True)]
-        self.model.cuts.add(pyo.quicksum(chosen) <= len(chosen) - 1)
-        self.solver.add(self.model.cuts[len(self.model.cuts)])
+        self.solver.add(self.model.cuts.add(pyo.quicksum(chosen) <= len(chosen) - 1))
 
     def _remove_cuts(self) -> None:
         for cut in self.model.cuts.values():
@@ -137,7 +137,7 @@ def build_selection(program: Program, tables: tuple[SystemTable, ...]) -> Select
     model.present = pyo.Var(range(len(tables)), domain=pyo.Binary)
     model.one_system = pyo.Constraint(expr=pyo.quicksum(model.present.values()) == 1)
     factors = tuple(_factors(model, index, table) for index, table in enumerate(tables))
-    scales = _scales(tables, len(program.objectives))
+    scales = tuple(float(SPAN / m) for m in cost_scale(program, tables).magnitude)
     translators = [_translator(model, i, table, factors[i]) for i, table in enumerate(tables)]
     _add_costs(model, program, tables, translators, scales)
     for index, table in enumerate(tables):
@@ -204,15 +204,6 @@ def _add_exclusions(
     for rows in table.excluded:
         chosen = [factor.hot[row] for factor, row in zip(factors, rows, strict=True)]
         rules.add(pyo.quicksum(chosen) <= len(chosen) - 1)
-
-
-def _scales(tables: tuple[SystemTable, ...], objectives: int) -> tuple[float, ...]:
-    """For each objective the factor that brings its largest magnitude to `SPAN`."""
-    magnitudes = [
-        max(_magnitude(bounds(table.expression(table.objectives[k]), table.ranges())) for table in tables)
-        for k in range(objectives)
-    ]
-    return tuple(SPAN / m if 0 < m < inf else 1.0 for m in magnitudes)
 
 
 def _magnitude(span: Range) -> float:

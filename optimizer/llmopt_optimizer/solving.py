@@ -14,7 +14,6 @@ from math import inf, nan
 from .certify import certified
 from .deadline import DeadlineError
 from .enumeration import enumerate_front
-from .monotone import bounds
 from .preparation import (
     CompiledProgram,
     SystemTable,
@@ -24,6 +23,7 @@ from .preparation import (
     tabulate_program,
 )
 from .program import Program
+from .resolution import cost_scale
 from .selection import Selected, Selection, SelectionModel, build_selection
 from .solution import SolveResult
 from .solvers.outcome import SolveStatus
@@ -102,18 +102,8 @@ def _by_enumeration(space: Space, start: float, deadline: float | None) -> Solve
         status = SolveStatus.INFEASIBLE if finished else SolveStatus.LIMIT
         return _nothing(space.program, status, start, ENUMERATION, status.sentence)
     status = SolveStatus.OPTIMAL if finished else SolveStatus.FEASIBLE
-    bound = front[0].costs[0] if finished else ideal_costs(space.program, space.tables)[0]
+    bound = front[0].costs[0] if finished else float(cost_scale(space.program, space.tables).ideal[0])
     return result_of(space.program, front[0], status, bound, time.monotonic() - start, ENUMERATION)
-
-
-def ideal_costs(program: Program, tables: tuple[SystemTable, ...]) -> tuple[float, ...]:
-    """A valid lower bound of every signed cost, by interval arithmetic over the tables."""
-    used = [table for table in tables if table.size]
-    spans = [
-        [bounds(o.sign * table.expression(table.objectives[k]), table.ranges()) for table in used]
-        for k, o in enumerate(program.objectives)
-    ]
-    return tuple(min((span[0] for span in listed), default=-inf) for listed in spans)
 
 
 def result_of(
