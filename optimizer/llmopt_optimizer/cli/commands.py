@@ -79,13 +79,13 @@ def run_simulate(inputs: Inputs, deployment: str, out: Path | None) -> ExitCode:
     """Simulate one deployment; the JSON goes to the file `out` or to stdout."""
     from llmopt_optimizer.cli.deployment_text import parse_deployment
     from llmopt_optimizer.loop import simulate_problem
-    from llmopt_optimizer.output.record import simulation_text
+    from llmopt_optimizer.output.simulation import simulation_text
 
     problem = inputs.load()
     chosen = parse_deployment(deployment, problem)
     if out is not None:
         prepare_directory(out.parent)
-    text = simulation_text(simulate_problem(problem, chosen), chosen)
+    text = simulation_text(simulate_problem(problem, chosen), problem)
     if out is None:
         sys.stdout.write(text)
     else:
