@@ -147,9 +147,9 @@ def _rates(
     measured = slice(window.start, window.stop)
     tokens = window.totals()[:, k.DECODE_TOKENS].sum() + window.closes.prefilled - window.opens.prefilled
     return {
-        "throughput_tokens_per_s": float(tokens) / window.seconds,
-        "throughput_requests_per_s": float(inside.sum()) / window.seconds,
-        "goodput_requests_per_s": float((inside & good).sum()) / window.seconds,
+        "throughput_tokens_per_s": window.per_second(tokens),
+        "throughput_requests_per_s": window.per_second(inside.sum()),
+        "goodput_requests_per_s": window.per_second((inside & good).sum()),
         "slo_attainment": float(np.mean(good[measured])),
         "rejected_share": float(np.mean(~run.finished[measured])),
         "saturated": float(is_saturated(run)),
@@ -193,12 +193,13 @@ def _utilisation(run: Run, number: int, service: PoolService) -> dict[str, float
     The step law counts one accelerator of each of `pp` stages, and an instance has `pp` engines: the sum
     over engines divided by their number is what one accelerator did.
     """
-    totals = run.window.totals()[run.state.engines["pool"] == number].mean(axis=0) / run.window.seconds
+    window = run.window
+    totals = window.totals()[run.state.engines["pool"] == number].mean(axis=0)
     return {
-        "busy_share": float(totals[k.BUSY_S]),
-        "compute_utilisation": float(totals[k.FLOPS]) / service.flops_per_s,
-        "bandwidth_utilisation": float(totals[k.HBM_BYTES]) / service.hbm_bytes_per_s,
-        "network_utilisation": float(totals[k.NETWORK_BYTES]) / service.network_bytes_per_s,
+        "busy_share": window.per_second(totals[k.BUSY_S]),
+        "compute_utilisation": window.per_second(totals[k.FLOPS]) / service.flops_per_s,
+        "bandwidth_utilisation": window.per_second(totals[k.HBM_BYTES]) / service.hbm_bytes_per_s,
+        "network_utilisation": window.per_second(totals[k.NETWORK_BYTES]) / service.network_bytes_per_s,
     }
 
 

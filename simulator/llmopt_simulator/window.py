@@ -43,6 +43,10 @@ class Window:
         """Length of the window."""
         return self.closes.time_s - self.opens.time_s
 
+    def per_second(self, quantity: float) -> float:
+        """A rate over the window; 0 when no time passed because nothing could be served."""
+        return float(quantity) / self.seconds if self.seconds > 0.0 else 0.0
+
     def totals(self) -> NDArray[np.float64]:
         """The totals of every engine inside the window, shape (engines, TOTALS)."""
         return self.closes.totals - self.opens.totals
