@@ -1,7 +1,8 @@
 """Maximum, minimum and cases that are built as written.
 
-SymPy tries to prove which argument of a Max or Min is larger. On expressions of hundreds of operations that costs
-seconds each and finds nothing, so the metrics build theirs unevaluated: the same nodes, without the search.
+SymPy tries to prove which argument of a Max or Min is larger. On expressions of hundreds of operations that
+costs seconds each and finds nothing, so the metrics build theirs unevaluated: the same nodes, without the
+search.
 """
 
 from __future__ import annotations

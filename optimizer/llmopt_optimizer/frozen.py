@@ -1,7 +1,7 @@
 """Frozen parameters: the numbers that the expressions read and only traffic or simulation can give.
 
-They start as what the traffic says by itself (lengths, rates, an infinite prefix cache, no spread) and are replaced
-by what simulation measured around the last proposals. Between two measurements they are constants.
+They start as what the traffic says by itself (lengths, rates, an infinite prefix cache, no spread) and are
+replaced by what simulation measured around the last proposals. Between two measurements they are constants.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def _traffic_numbers(
 
 
 def prefill_context(traffic: TrafficSummary, hit: float) -> float:
-    """Mean context of a computed prompt token: Σ over tokens hit … input of their position, over their number."""
+    """Mean context of a computed prompt token: Σ over tokens hit … input of their position, over their
+    number.
+    """
     pairs = (traffic.second_moment_input_tokens - hit**2) / 2
     return float(pairs / (traffic.mean_input_tokens - hit))
 

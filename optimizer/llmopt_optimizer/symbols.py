@@ -89,7 +89,9 @@ def frozen_symbols() -> FrozenSymbols:
 
 
 def spread_symbol(mode: Mode, latency: str, statistic: str) -> Symbol:
-    """Frozen ratio of a simulated statistic to its formula without spread, such as p95 TPOT to mean step time."""
+    """Frozen ratio of a simulated statistic to its formula without spread, such as p95 TPOT to mean step
+    time.
+    """
     return _positive(f"spread_{mode}_{latency}_{statistic}")
 
 

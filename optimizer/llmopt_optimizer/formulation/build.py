@@ -16,11 +16,12 @@ from llmopt_calibration.step import SymbolicLayout, step_law
 from llmopt_calibration.step.rules import layout_rules
 from llmopt_optimizer.formulation.deployments import PREFILL_BATCH_CAP
 from llmopt_optimizer.formulation.domains import decisions_of
+from llmopt_optimizer.formulation.levels import limit_of
 from llmopt_optimizer.formulation.pool import MemoryInputs, PoolInputs, Surroundings
 from llmopt_optimizer.formulation.systems import Offer, aggregated_system, disaggregated_system
 from llmopt_optimizer.formulation.transfers import transfer_between
 from llmopt_optimizer.frozen import Frozen
-from llmopt_optimizer.program import Constraint, Limit, Objective, Pool, Program, System, Variant
+from llmopt_optimizer.program import Constraint, Objective, Pool, Program, System, Variant
 from llmopt_optimizer.scenario import Scenario, Site
 from llmopt_optimizer.symbols import PoolSymbols, frozen_symbols, pool_symbols
 from llmopt_problems.deployment import Mode, Role
@@ -34,7 +35,7 @@ def build_program(scenario: Scenario, frozen: Frozen) -> Program:
     return Program(
         systems=tuple(_system(scenario, mode) for mode in problem.search.modes),
         objectives=tuple(Objective(objective.key, objective.sense) for objective in problem.objectives),
-        limits=tuple(Limit(level.key, level.bound, level.value) for level in problem.slo),
+        limits=tuple(limit_of(level) for level in problem.slo),
         parameters=frozen.parameters(),
     )
 

@@ -1,4 +1,5 @@
-"""The `prefill` and `decode` roles: states, attributes and constraints of the pools of a disaggregated system.
+"""The `prefill` and `decode` roles: states, attributes and constraints of the pools of a disaggregated
+system.
 
 In an open loop the rate is given and each pool stands alone. In a closed loop the users couple the pools: the
 rate follows from the decode batch, and the two pools are tabulated together.
@@ -89,7 +90,9 @@ def decode_batch_symbol() -> Symbol:
 
 
 def decode_places(inputs: PoolInputs, around: Surroundings, parts: Decoding, rate_per_s: Expr) -> _Places:
-    """The queue in front of the places of a decode pool: its batch cap or its KV pool, whichever is smaller."""
+    """The queue in front of the places of a decode pool: its batch cap or its KV pool, whichever is
+    smaller.
+    """
     slots = _slots(inputs.memory, inputs, around.frozen)
     held_s = around.frozen.decode_tokens * parts.step_s
     behind = routed_queue(around.router, parts.ranks, around.frozen.arrival_scv, around.frozen.decode_scv)

@@ -1,8 +1,8 @@
 """What every role's formulas start from, and what they end in.
 
-`PoolInputs` holds the laws of one model on one accelerator under symbolic decisions; `PoolFormulas` is what a role
-makes of them: implicit states, attributes that the system's metrics read, and constraints. Both are free of
-numbers that a solve may change: those are frozen symbols.
+`PoolInputs` holds the laws of one model on one accelerator under symbolic decisions; `PoolFormulas` is what
+a role makes of them: implicit states, attributes that the system's metrics read, and constraints. Both are
+free of numbers that a solve may change: those are frozen symbols.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class PoolFormulas:
 
 
 def resource_attributes(inputs: PoolInputs, used: Utilisation, kv_tokens: Expr) -> dict[str, Expr]:
-    """Accelerators, money, power, utilisation and memory of a pool, `kv_tokens` held on a rank at its peak."""
+    """Accelerators, money, power, utilisation and memory of a pool, `kv_tokens` held on a rank at its
+    peak.
+    """
     count = gpus(inputs.symbols)
     peak = inputs.memory.fixed_bytes + kv_tokens * inputs.memory.kv_bytes_per_token
     return {

@@ -1,9 +1,9 @@
 """The two serving modes as systems of a program: pools, what couples them, and every metric.
 
-An aggregated system has one pool. A disaggregated one has two, which in an open loop are independent columns
-coupled by sums and one maximum (the KV transfer is as slow as its slower end); in a closed loop the users couple
-them through their rate, and both pools are tabulated as one. Metrics read attributes only, so both forms of the
-disaggregated system share them.
+An aggregated system has one pool. A disaggregated one has two, which in an open loop are independent
+columns coupled by sums and one maximum (the KV transfer is as slow as its slower end); in a closed loop the
+users couple them through their rate, and both pools are tabulated as one. Metrics read attributes only, so
+both forms of the disaggregated system share them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from llmopt_problems.metrics_catalog import STATISTICS
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One role on one accelerator type: its formulas' inputs, its domains, its rules, and how many there are."""
+    """One role on one accelerator type: its formulas' inputs, its domains, its rules, and how many there
+    are.
+    """
 
     inputs: PoolInputs
     decisions: tuple[Decision, ...]

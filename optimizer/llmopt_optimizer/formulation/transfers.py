@@ -1,9 +1,9 @@
 """The KV transfer between two pools as each pool sees it.
 
-The transfer is as slow as its slower end, and each end's time depends on its own layout only, so that the two
-pools stay separate columns. One thing couples them in truth: a latent cache is copied to every decode rank that
-keeps it, and those copies leave through the sender. The sender's time here counts one copy; the simulator counts
-all of them.
+The transfer is as slow as its slower end, and each end's time depends on its own layout only, so that the
+two pools stay separate columns. One thing couples them in truth: a latent cache is copied to every decode
+rank that keeps it, and those copies leave through the sender. The sender's time here counts one copy; the
+simulator counts all of them.
 """
 
 from __future__ import annotations

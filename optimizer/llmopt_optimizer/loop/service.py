@@ -27,19 +27,25 @@ class Workbench:
     scenario: Scenario
     layout: SymbolicLayout
     compilers: Mapping[str, StepCompiler]
+    families: Mapping[str, Mapping[str, str]]
+    """What the coefficients of each operator family in use are worth: measured, transferred or default."""
 
 
 def workbench(scenario: Scenario) -> Workbench:
     """Lower every law of a scenario."""
     layout = SymbolicLayout()
-    compilers = {
-        site.accelerator.name: step_compiler(
-            step_law(scenario.model, site.accelerator, scenario.precision, layout, site.coefficients),
-            layout.symbols(),
+    laws = {
+        site.accelerator.name: step_law(
+            scenario.model, site.accelerator, scenario.precision, layout, site.coefficients
         )
         for site in scenario.sites
     }
-    return Workbench(scenario, layout, compilers)
+    return Workbench(
+        scenario,
+        layout,
+        compilers={name: step_compiler(law, layout.symbols()) for name, law in laws.items()},
+        families={name: {op.family: op.basis for op in law.operators} for name, law in laws.items()},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,9 @@ def pool_memory(scenario: Scenario, pool: PoolDeployment) -> PoolMemory:
     capacity = law.kv_capacity_tokens(site.accelerator.hbm_bytes, site.search.memory_fraction).xreplace(caps)
     if capacity < 1:
         raise DeploymentError(
-            f"{pool.role} pool: {scenario.model.name} in {scenario.precision.weights} leaves no room for a KV cache "
-            f"on {pool.accelerator} with TP {pool.layout.tp} and PP {pool.layout.pp}: raise one of them, lower "
-            "chunk_tokens or batch_cap, or use a smaller precision"
+            f"{pool.role} pool: {scenario.model.name} in {scenario.precision.weights} leaves no room for a KV "
+            f"cache on {pool.accelerator} with TP {pool.layout.tp} and PP {pool.layout.pp}: raise one of them, "
+            "lower chunk_tokens or batch_cap, or use a smaller precision"
         )
     return PoolMemory(
         weights=float(law.weight_bytes),

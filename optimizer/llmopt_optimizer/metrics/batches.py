@@ -1,9 +1,9 @@
 """Seconds and work of the three kinds of batch that an engine steps through: decode, mixed and prefill.
 
-A `Batch` fills the step state of `llmopt_calibration` (b, K, p, A, N, h) with expressions in the decisions and
-frozen symbols; `total` then sums one quantity of the step law over the operators that such a batch runs. A
-batch without decodes runs no decode attention and one without prefill no prefill attention, exactly as the
-compiled law of the simulator does.
+A `Batch` fills the step state of `llmopt_calibration` (b, K, p, A, N, h) with expressions in the decisions
+and frozen symbols; `total` then sums one quantity of the step law over the operators that such a batch
+runs. A batch without decodes runs no decode attention and one without prefill no prefill attention, exactly
+as the compiled law of the simulator does.
 """
 
 from __future__ import annotations

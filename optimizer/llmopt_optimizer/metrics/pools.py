@@ -1,8 +1,8 @@
 """Prefill and decode pools of a disaggregated deployment, each on its own.
 
-A prefill rank is a server that computes one prompt after the other in chunks; a decode rank holds a batch whose
-mean follows from Little's law. Ranks of one engine step together, so a step of an engine carries the tokens of
-every rank that is busy at the time.
+A prefill rank is a server that computes one prompt after the other in chunks; a decode rank holds a batch
+whose mean follows from Little's law. Ranks of one engine step together, so a step of an engine carries the
+tokens of every rank that is busy at the time.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ def prefilling(
 ) -> Prefilling:
     """The formulas of a prefill pool that receives `rate` requests a second.
 
-    With equal inputs a prompt takes a whole number of chunks; otherwise their mean number is taken smooth. A
-    busy rank shares its steps with the engine's other ranks as often as those are busy, judged by the load that
-    they would have without sharing: one turn of the fixed point, which keeps the pool free of implicit states.
+    With equal inputs a prompt takes a whole number of chunks; otherwise their mean number is taken smooth.
+    A busy rank shares its steps with the engine's other ranks as often as those are busy, judged by the
+    load that they would have without sharing: one turn of the fixed point, which keeps the pool free of
+    implicit states.
     """
     computed = frozen.input_tokens - frozen.hit_tokens
     full = computed / pool.chunk_tokens

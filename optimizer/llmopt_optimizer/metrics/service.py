@@ -1,8 +1,9 @@
 """The metrics that users name, from the few quantities that a serving mode provides.
 
-`ServiceParts` is what an aggregated or a disaggregated deployment tells about itself before any spread; every
-metric of `llmopt_problems.metrics_catalog` is then one line, the same for both modes. A latency statistic is its
-formula times a frozen *spread*: the ratio that simulation measured around the last proposals.
+`ServiceParts` is what an aggregated or a disaggregated deployment tells about itself before any spread;
+every metric of `llmopt_problems.metrics_catalog` is then one line, the same for both modes. A latency
+statistic is its formula times a frozen *spread*: the ratio that simulation measured around the last
+proposals.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The aggregated pool: one kind of instance that prefills and decodes in mixed batches.
 
-Decodes go first and prefill fills the rest of the token budget, so a rank's step is one of two: with a prompt
-chunk or without. The state is `b`, the mean number of decoding sequences of a rank. Little's law on the decode
-phase says b = λ_r · D · t(b), with λ_r the request rate of a rank, D the decode steps of a request and t the
-mean step time that a decoding sequence sees. A request adds `k` chunk steps, so a rank holds a chunk in a
-fraction ρ = λ_r · k · t = b · k / D of its steps: given b, everything else is explicit. In a closed loop the rate is
-not given; the population is, and b follows from it by the same law over the whole cycle of a user.
+Decodes go first and prefill fills the rest of the token budget, so a rank's step is one of two: with a
+prompt chunk or without. The state is `b`, the mean number of decoding sequences of a rank. Little's law on
+the decode phase says b = λ_r · D · t(b), with λ_r the request rate of a rank, D the decode steps of a
+request and t the mean step time that a decoding sequence sees. A request adds `k` chunk steps, so a rank
+holds a chunk in a fraction ρ = λ_r · k · t = b · k / D of its steps: given b, everything else is explicit.
+In a closed loop the rate is not given; the population is, and b follows from it by the same law over the
+whole cycle of a user.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def waiting_probability(load: Expr, servers: Expr) -> Expr:
 
 
 def mean_wait_s(load: Expr, service_s: Expr, queue: Queue) -> Expr:
-    """Mean wait in seconds when one server takes `service_s` a request and is busy a share `load` of the time."""
+    """Mean wait in seconds when one server takes `service_s` a request and is busy a share `load` of the
+    time.
+    """
     busy = smaller(load, UTILISATION_CEILING)
     delayed = waiting_probability(busy, queue.servers)
     variability = (queue.arrival_scv + queue.service_scv) / 2
@@ -60,8 +62,8 @@ def mean_wait_s(load: Expr, service_s: Expr, queue: Queue) -> Expr:
 def wait_quantile_s(mean_s: Expr, load: Expr, queue: Queue, probability: float) -> Expr:
     """Wait that a fraction `probability` of arrivals does not exceed, from an exponential tail.
 
-    Of the arrivals a fraction P waits, and those wait exponentially with mean `mean_s / P`; so the quantile is
-    `mean_s / P · ln(P / (1 − probability))` where P exceeds `1 − probability`, and nothing below.
+    Of the arrivals a fraction P waits, and those wait exponentially with mean `mean_s / P`; so the quantile
+    is `mean_s / P · ln(P / (1 − probability))` where P exceeds `1 − probability`, and nothing below.
     """
     delayed = waiting_probability(smaller(load, UTILISATION_CEILING), queue.servers)
     tail = mean_s / delayed * log(delayed / (1 - probability))

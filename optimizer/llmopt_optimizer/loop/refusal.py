@@ -1,0 +1,122 @@
+"""What to say when nothing can be recommended: which demands conflict, and what would be possible instead.
+
+Two cases are kept apart. Either the expressions themselves find no deployment; then a minimal set of
+conflicting demands and the smallest relaxation of each are found by solving again. Or they find some and
+simulation refuses them all; then the simulated deployments show how far each demand was missed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llmopt_optimizer.conflicts import explain_infeasible
+from llmopt_optimizer.formulation.levels import level_text
+from llmopt_optimizer.frozen import Frozen
+from llmopt_optimizer.loop.rounds import Ledger
+from llmopt_optimizer.loop.study import Study
+from llmopt_optimizer.loop.trials import Trial
+from llmopt_optimizer.result import Relaxation, Result, Status
+from llmopt_optimizer.solvers.outcome import SolveStatus
+from llmopt_optimizer.solving import solve
+from llmopt_optimizer.symbols import frozen_symbols
+from llmopt_problems.metrics_catalog import METRICS
+from llmopt_problems.schema.service import ServiceLevel
+from llmopt_problems.units import inner_unit
+
+EXPLANATION_SECONDS = 60.0
+"""Time that explaining may take once the search itself is over."""
+RATE_ACCURACY = 0.01
+OVERLOAD = "the offered traffic and the capacity of every deployment on this hardware"
+"""What conflicts when not even the rules of validity leave a deployment: every one is overloaded."""
+SMALLEST_RATE_SHARE = 1e-4
+
+
+def refused(study: Study, ledger: Ledger, bare: Result) -> Result:
+    """The result of a ledger without verified deployments."""
+    if ledger.timed_out:
+        tried = len(ledger.trials)
+        message = (
+            f"The time limit came before any deployment was verified ({tried} simulated): raise limits.time."
+        )
+        return replace(bare, status=Status.FAILED, message=message)
+    first = solve(study.master(ledger.frozen), study.compiled, EXPLANATION_SECONDS, check=False)
+    if first.status is SolveStatus.INFEASIBLE:
+        return _impossible(study, ledger, bare)
+    if ledger.open_points:
+        message = "No proposal was verified within the round limit: raise verification.max_rounds."
+        return replace(bare, status=Status.FAILED, message=message)
+    return _all_refused(study, ledger, bare)
+
+
+def _impossible(study: Study, ledger: Ledger, bare: Result) -> Result:
+    """The expressions find nothing."""
+    deadline = time.monotonic() + EXPLANATION_SECONDS
+    conflict = explain_infeasible(study.master(ledger.frozen), study.compiled, EXPLANATION_SECONDS)
+    groups = conflict.groups or (OVERLOAD,)
+    message = "No deployment in the search space can keep together: " + "; ".join(groups) + "."
+    rate = largest_rate(study, ledger.frozen, deadline)
+    if rate is not None:
+        message += f" The largest rate that can be served within all levels is about {rate:.3g} requests/s."
+    return replace(
+        bare,
+        status=Status.INFEASIBLE,
+        message=message,
+        conflicts=groups,
+        relaxations=conflict.relaxations,
+    )
+
+
+def largest_rate(study: Study, frozen: Frozen, deadline: float) -> float | None:
+    """Largest request rate with a feasible deployment, within `RATE_ACCURACY`, by bisection.
+
+    None in a closed loop, and 0 when even a trickle cannot be served.
+    """
+    offered = study.scenario.traffic.request_rate_per_s
+    if offered is None:
+        return None
+    symbol = frozen_symbols().request_rate_per_s
+
+    def feasible(rate: float) -> bool:
+        master = study.master(frozen)
+        trial = replace(master, parameters={**master.parameters, symbol: rate})
+        seconds = max(0.1, deadline - time.monotonic())
+        return solve(trial, study.compiled, seconds, check=False).assignment is not None
+
+    low, high = offered * SMALLEST_RATE_SHARE, offered
+    if not feasible(low):
+        return 0.0
+    while high / low > 1 + RATE_ACCURACY and time.monotonic() < deadline:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if feasible(middle) else (low, middle)
+    return low
+
+
+def _all_refused(study: Study, ledger: Ledger, bare: Result) -> Result:
+    """The expressions found deployments, simulation refused every one."""
+    levels = study.scenario.problem.slo
+    missed = {key for trial in ledger.trials for key in trial.violated}
+    message = (
+        f"All {len(ledger.trials)} deployments that the expressions found were refused by simulation; "
+        "`cut` lists them with what they miss."
+    )
+    relaxations = tuple(_relaxation(level, ledger.trials) for level in levels if level.key in missed)
+    conflicts = tuple(f"{level.key} {level.bound} {level.value:g}" for level in levels if level.key in missed)
+    return replace(
+        bare, status=Status.INFEASIBLE, message=message, conflicts=conflicts, relaxations=relaxations
+    )
+
+
+def _relaxation(level: ServiceLevel, trials: Sequence[Trial]) -> Relaxation:
+    """The nearest value at which a simulated deployment that misses nothing else would have been verified."""
+    upper = level.bound == "at_most"
+    ends = [
+        trial.observation.metrics[level.key].high if upper else trial.observation.metrics[level.key].low
+        for trial in trials
+        if trial.violated == (level.key,)
+    ]
+    finite = [end for end in ends if math.isfinite(end)]
+    needed = (min(finite) if upper else max(finite)) if finite else None
+    return Relaxation(level_text(level), level.value, needed, inner_unit(METRICS[level.metric].dimension))

@@ -1,0 +1,87 @@
+"""A study: everything about a problem that stays the same from round to round.
+
+The program with its expressions compiled, the predictor of all metrics, and the simulations made so far. What
+changes between rounds (frozen numbers, trials) is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from llmopt_optimizer.formulation.build import build_program, needed_only
+from llmopt_optimizer.formulation.deployments import deployment_of
+from llmopt_optimizer.frozen import Frozen, from_traffic
+from llmopt_optimizer.loop.prediction import Predictor, predictor
+from llmopt_optimizer.loop.service import workbench
+from llmopt_optimizer.loop.simulation import Simulations, simulations
+from llmopt_optimizer.loop.trials import Trial
+from llmopt_optimizer.pareto import Front, pareto
+from llmopt_optimizer.preparation import CompiledProgram, compile_program
+from llmopt_optimizer.program import Assignment, Limit, Objective, Program
+from llmopt_optimizer.scenario import Scenario
+from llmopt_optimizer.solving import solve
+from llmopt_problems.deployment import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A scenario with its expressions compiled and its simulator ready."""
+
+    scenario: Scenario
+    program: Program
+    """Only the metrics that objectives and limits read."""
+    compiled: CompiledProgram
+    predictor: Predictor
+    simulations: Simulations
+
+    def deployment(self, assignment: Assignment) -> Deployment:
+        """The deployment that an assignment stands for."""
+        search = self.scenario.problem.search
+        return deployment_of(assignment, search.router, prefix_cache=search.prefix_cache)
+
+    def master(self, frozen: Frozen, trials: Iterable[Trial] = ()) -> Program:
+        """The program with the given frozen numbers, deployments already tried left out."""
+        excluded = frozenset(trial.assignment for trial in trials)
+        return replace(self.program, parameters=frozen.parameters(), excluded=excluded)
+
+    def front(self, frozen: Frozen, trials: Sequence[Trial], seconds: float) -> Front:
+        """The complete front of untried deployments as the expressions see it."""
+        return pareto(self.master(frozen, trials), self.compiled, seconds)
+
+
+def open_study(scenario: Scenario) -> tuple[Study, Frozen]:
+    """Build and compile the expressions of a scenario; also the frozen numbers before any simulation."""
+    frozen = from_traffic(scenario.traffic, prefix_cache=scenario.problem.search.prefix_cache)
+    full = build_program(scenario, frozen)
+    program = needed_only(full)
+    study = Study(
+        scenario, program, compile_program(program), predictor(full), simulations(workbench(scenario))
+    )
+    return study, frozen
+
+
+def pilots(study: Study, frozen: Frozen, seconds: float) -> list[Assignment]:
+    """Deployments to measure before the first proposal: of each mode the best in each objective and limit.
+
+    Limits are left out, so that there are pilots even where the first guess of the formulas is too gloomy.
+    """
+    metrics = [
+        *study.program.objectives,
+        *(Objective(limit.metric, _better(limit)) for limit in study.program.limits),
+    ]
+    found: dict[Assignment, None] = {}
+    for index, system in enumerate(study.program.systems):
+        compiled = CompiledProgram(
+            study.compiled.systems[index : index + 1], study.compiled.pools[index : index + 1]
+        )
+        free = replace(study.master(frozen), systems=(system,), limits=())
+        for objective in dict.fromkeys(metrics):
+            result = solve(replace(free, objectives=(objective,)), compiled, seconds, check=False)
+            if result.assignment is not None:
+                found[result.assignment] = None
+    return list(found)
+
+
+def _better(limit: Limit) -> str:
+    return "minimize" if limit.direction == "at_most" else "maximize"
