@@ -119,7 +119,7 @@ def test_options_change_the_problem(solver: Callable[[Status], list[Problem]]) -
         (("check", "quickstart", "--set", "sloo=2"), "unknown key"),
         (("check", "quickstart", "--set", "nothing"), "--set nothing"),
         (("solve", "quickstart", "--time-limit", "60"), "unit"),
-        (("simulate", "quickstart", "--deployment", "tp"), "'tp' is not key=value"),
+        (("simulate", "quickstart", "--deployment", "tp=4,pp"), "'pp' is not key=value"),
         (("simulate", "quickstart", "--deployment", "nothing.json"), "nothing.json"),
         (("simulate", "quickstart", "--deployment", "tp=0"), "layout.tp"),
         (("simulate", "quickstart", "--deployment", "tp=four"), "layout.tp"),
@@ -209,3 +209,37 @@ def test_the_catalog_is_listed_in_text_and_json() -> None:
     listed = json.loads(run("catalog", "--json").stdout)
     assert set(listed) == {"models", "accelerators", "links"}
     assert any(entry["name"] == "Llama-3.3-70B" for entry in listed["models"])
+
+
+QUICK = ("--set", "verification.requests=200", "--set", "verification.replications=2")
+
+
+def test_a_simulated_deployment_is_a_strict_document(tmp_path: Path) -> None:
+    target = tmp_path / "simulation.json"
+    spelled = "tp=4,instances=2,chunk_tokens=2048,batch_cap=128"
+    printed = run("simulate", "quickstart", "--deployment", spelled, *QUICK)
+    written = run("simulate", "quickstart", "--deployment", spelled, *QUICK, "--out", str(target))
+    assert (printed.exit_code, written.exit_code, written.stdout) == (0, 0, "")
+    assert target.read_text() == printed.stdout  # the same seed gives the same bytes
+    document = json.loads(printed.stdout)
+    simulation = document["simulation"]
+    assert document["schema_version"] == 1
+    assert simulation["deployment"]["pools"][0]["layout"] == {"tp": 4, "pp": 1, "ep": 1, "dp": 1}
+    assert simulation["metrics"]["ttft_p95_s"]["value"] > 0
+    assert simulation["metrics"]["gpus"]["value"] == 8
+
+
+def test_a_seed_changes_the_simulation() -> None:
+    arguments = ("simulate", "quickstart", "--deployment", "tp=4,instances=2", *QUICK)
+    assert run(*arguments).stdout != run(*arguments, "--seed", "2").stdout
+
+
+@pytest.mark.parametrize(
+    ("deployment", "expected"),
+    [("tp=3", "tp"), ("tp=1,accelerator=B200", "B200"), ("tp=2,dp=4", "dp")],
+)
+def test_an_impossible_deployment_is_refused(deployment: str, expected: str) -> None:
+    done = run("simulate", "quickstart", "--deployment", deployment)
+    assert done.exit_code == 2
+    assert expected in done.stderr
+    assert done.stdout == ""

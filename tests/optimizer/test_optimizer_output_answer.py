@@ -18,11 +18,18 @@ from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
 def result() -> Result:
     pool = PoolDeployment("serve", "H200-SXM", Layout(tp=4), 2, 2048, 128)
     point = Point(
-        Deployment("aggregated", (pool,)), {"gpus": 8.0}, {"gpus": Estimate(8.0, 8.0, 8.0)}, Verdict.VERIFIED
+        Deployment("aggregated", (pool,)),
+        predicted={"gpus": 8.0},
+        simulated={"gpus": Estimate(8.0, 8.0, 8.0)},
+        verdict=Verdict.VERIFIED,
+        bound=8.0,
+        gap=0.0,
     )
     rounds = (Round(1, 1, 1, 1, 0.0, 0.1, 0.2),)
     checks = (Check("re-evaluation", True, ""),)
-    return Result("q", Status.PROVEN, "", ("gpus",), ("minimize",), (point,), rounds=rounds, checks=checks)
+    return Result(
+        "q", Status.PROVEN, "", ("gpus",), ("minimize",), (point,), rounds=rounds, checks=checks, gap=0.0
+    )
 
 
 def test_solve_gives_frames_and_text(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,4 +32,4 @@ def write(result: Result, problem: Problem, directory: str | Path) -> tuple[Path
 
 def document_text(result: Result, problem: Problem) -> str:
     """The content of `result.json`."""
-    return result_text(result, problem.model_dump(mode="json", by_alias=True), version("llmopt"))
+    return result_text(result, problem.model_dump(mode="json", by_alias=True, exclude_none=True), version("llmopt"))
