@@ -18,6 +18,8 @@ from sympy import (
     Mod,
     Mul,
     Not,
+    Number,
+    NumberSymbol,
     Or,
     Piecewise,
     Pow,
@@ -42,21 +44,29 @@ def precise_value(expression: Basic, known: Mapping[Symbol, Value]) -> Value:
     Raises `ArithmeticError` or `ValueError` outside the expression's domain.
     """
     with mpmath.workdps(DIGITS):
-        return _value(expression, known)
+        return _value(expression, known, {})
 
 
-def _value(expression: Basic, known: Mapping[Symbol, Value]) -> Value:
+def _value(expression: Basic, known: Mapping[Symbol, Value], seen: dict[Basic, Value]) -> Value:
+    """The expression's value; `seen` holds those of its shared parts, each of which is computed once."""
+    if expression not in seen:
+        seen[expression] = _computed(expression, known, seen)
+    return seen[expression]
+
+
+def _computed(expression: Basic, known: Mapping[Symbol, Value], seen: dict[Basic, Value]) -> Value:
     if expression.is_Symbol:
         return mpmath.mpf(known[expression])
-    if expression.is_number:
+    if isinstance(expression, Number | NumberSymbol):
         return mpmath.mpf(expression.evalf(DIGITS)._to_mpmath(mpmath.mp.prec))
     if isinstance(expression, Piecewise):
-        holding = (value for value, condition in expression.args if _value(condition, known))
+        holding = (value for value, condition in expression.args if _value(condition, known, seen))
         chosen = next(holding, None)
-        return mpmath.nan if chosen is None else _value(chosen, known)
+        return mpmath.nan if chosen is None else _value(chosen, known, seen)
     if not expression.args:
         return bool(expression)
-    return _OPERATIONS[expression.func](*(_value(argument, known) for argument in expression.args))
+    arguments = (_value(argument, known, seen) for argument in expression.args)
+    return _OPERATIONS[expression.func](*arguments)
 
 
 def _ceiling(value: Value) -> Value:
