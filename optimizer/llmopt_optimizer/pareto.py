@@ -202,7 +202,7 @@ def _compared(
     if size > ENUMERATION_CHECK_CELLS or unsettled:
         return []
     expected, _ = enumerate_front(space.program, space.tables)
-    costs = np.array([point.costs for point in points]).reshape(len(points), -1)
+    costs = np.array([point.costs for point in points]).reshape(-1, len(space.program.objectives))
     matched = [
         np.any(~scale.better(np.array(e.costs), costs) & ~scale.better(costs, np.array(e.costs)))
         for e in expected

@@ -48,6 +48,8 @@ class Tabulated:
     compiled: CompiledProgram
     columns: tuple[tuple[Columns, ...], ...]
     parameters: Mapping[Symbol, float]
+    ignore: frozenset[str] = frozenset()
+    """Labels of the constraint groups that are left out."""
 
 
 def tabulate_program(
@@ -56,11 +58,11 @@ def tabulate_program(
     ignore: frozenset[str] = frozenset(),
     deadline: float | None = None,
 ) -> Tabulated:
-    """Tabulate all pools; variant constraints whose label is in `ignore` are left out."""
+    """Tabulate all pools; constraints whose label is in `ignore` are left out."""
     columns = tuple(
         tuple(pool.tabulate(parameters, ignore, deadline) for pool in pools) for pools in compiled.pools
     )
-    return Tabulated(compiled, columns, parameters)
+    return Tabulated(compiled, columns, parameters, ignore)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def unpruned_table(tabulated: Tabulated, index: int, program: Program) -> System
     """All feasible rows of the pools of the system at `index`, with the features that the program reads."""
     compiled = tabulated.compiled.systems[index]
     objectives = tuple(compiled.metrics[objective.metric] for objective in program.objectives)
-    requirements = compiled.requirements(program.limits)
+    listed = compiled.requirements(program.limits)
+    requirements = tuple(r for r in listed if not (r.relaxable and r.name in tabulated.ignore))
     read = {s for measure in objectives for s in measure.expression.free_symbols}
     read |= {s for r in requirements for m in (r.measure, r.scale) for s in m.expression.free_symbols}
     pools = tuple(

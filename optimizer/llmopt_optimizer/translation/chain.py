@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 from sympy import Basic
 
+from .continuous import PerspectiveReduction, SmoothReduction, SymbolReduction
 from .extremum import ExtremumReduction
 from .linear import ConstantReduction, ExpansionReduction, MultipleReduction, SumReduction
 from .scope import NotTranslatable, PyomoExpression, Reduction, Scope
+from .steps import PiecewiseReduction, RoundingReduction
 from .table import TableReduction
 
 CELL_LIMIT = 20_000
 """HiGHS slows beyond some thousand cells; above this the joint table is better enumerated."""
+
+DIRECT_CELL_LIMIT = 512
 
 LINEAR_CHAIN: tuple[Reduction, ...] = (
     ConstantReduction(),
@@ -24,6 +28,21 @@ LINEAR_CHAIN: tuple[Reduction, ...] = (
     ExpansionReduction(),
 )
 """Leads to mixed-integer linear models."""
+
+NONLINEAR_CHAIN: tuple[Reduction, ...] = (
+    ConstantReduction(),
+    SymbolReduction(),
+    TableReduction(cells=DIRECT_CELL_LIMIT, most_factors=3),
+    SumReduction(),
+    MultipleReduction(),
+    ExtremumReduction(),
+    RoundingReduction(),
+    PiecewiseReduction(),
+    PerspectiveReduction(),
+    SmoothReduction(),
+    ExpansionReduction(),
+)
+"""Leads to mixed-integer nonlinear models of continuous states and one-hot decisions."""
 
 
 @dataclass(frozen=True, slots=True)

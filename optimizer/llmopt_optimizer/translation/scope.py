@@ -77,6 +77,12 @@ class Scope:
         self.require(variable >= low * self.present)
         return variable
 
+    def free_variable(self, low: float, high: float) -> PyomoExpression:
+        """A new auxiliary variable between zero and its bounds, for callers that tie it to binaries."""
+        variable = pyo.Var(domain=pyo.Reals, bounds=(min(low, 0.0), max(high, 0.0)))
+        self._add("part", variable)
+        return variable
+
     def binary(self) -> PyomoExpression:
         """A new binary variable."""
         variable = pyo.Var(domain=pyo.Binary)

@@ -56,14 +56,24 @@ class TableReduction:
 
     def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
         """The weighted sum of binaries, or of cells that are added to the model."""
-        projections = [_project(factor, expression) for factor in scope.factors_of(expression)]
-        values = table_values(expression, [projection.values for projection in projections])
-        if len(projections) == 1:
-            return _single(projections[0], values, scope)
-        cells = np.array(scope.cells(values.size), dtype=object).reshape(values.shape)
-        for axis, projection in enumerate(projections):
-            _tie_marginals(np.moveaxis(cells, axis, 0), projection, scope)
-        return _weighted(values.ravel(), list(cells.ravel()))
+        values, hot = one_hot(expression, scope)
+        return LinearExpression(constant=0.0, linear_coefs=values, linear_vars=hot)
+
+
+def one_hot(expression: Basic, scope: Scope) -> tuple[list[float], list[PyomoExpression]]:
+    """The values that a discrete expression may take, and for each a variable that is 1 when it does.
+
+    Cells are added to the model where the expression reads several factors. A variable whose value is no
+    finite number is fixed to zero and left out.
+    """
+    projections = [_project(factor, expression) for factor in scope.factors_of(expression)]
+    values = table_values(expression, [projection.values for projection in projections])
+    if len(projections) == 1:
+        return _finite(values[projections[0].tuple_of_row], list(projections[0].factor.hot))
+    cells = np.array(scope.cells(values.size), dtype=object).reshape(values.shape)
+    for axis, projection in enumerate(projections):
+        _tie_marginals(np.moveaxis(cells, axis, 0), projection, scope)
+    return _finite(values.ravel(), list(cells.ravel()))
 
 
 def table_values(expression: Basic, axes: list[Mapping[Symbol, Floats]]) -> Floats:
@@ -85,19 +95,14 @@ def _project(factor: Factor, expression: Basic) -> _Projection:
     return _Projection(factor, values, inverse.ravel())
 
 
-def _single(projection: _Projection, values: Floats, scope: Scope) -> PyomoExpression:
-    return _weighted(values[projection.tuple_of_row], list(projection.factor.hot))
-
-
 def _tie_marginals(cells: NDArray[np.object_], projection: _Projection, scope: Scope) -> None:
     for position, slab in enumerate(cells):
         scope.require(pyo.quicksum(slab.ravel()) == projection.hot(position))
 
 
-def _weighted(values: Floats, variables: list[PyomoExpression]) -> PyomoExpression:
-    """Sum of value * variable; a variable whose value is no finite number is fixed to zero."""
+def _finite(values: Floats, variables: list[PyomoExpression]) -> tuple[list[float], list[PyomoExpression]]:
     for value, variable in zip(values, variables, strict=True):
         if not np.isfinite(value):
             variable.fix(0.0)
-    used = [(float(v), x) for v, x in zip(values, variables, strict=True) if np.isfinite(v) and v != 0.0]
-    return LinearExpression(constant=0.0, linear_coefs=[v for v, _ in used], linear_vars=[x for _, x in used])
+    pairs = [(float(v), x) for v, x in zip(values, variables, strict=True) if np.isfinite(v)]
+    return [value for value, _ in pairs], [variable for _, variable in pairs]

@@ -1,0 +1,91 @@
+"""Continuous symbols, and what they are multiplied by.
+
+A discrete factor times a continuous one is exact by perspective: with binaries h that pick the value d_i,
+and parts w_i in [low h_i, high h_i] that sum to x, `sum d_i w_i` is d x. What is left, products of
+continuous terms, powers, exp and log, goes to the solver as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import pyomo.environ as pyo
+from sympy import Basic, Mul, Pow, exp, log
+
+from ..monotone import EITHER
+from .scope import NotTranslatable, PyomoExpression, Scope, Translate
+from .table import one_hot
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolReduction:
+    """A continuous symbol is its variable."""
+
+    def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
+        """Continuous symbols of the scope."""
+        return expression in scope.continuous
+
+    def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
+        """The variable, in the symbol's unit."""
+        return scope.continuous[expression]
+
+
+@dataclass(frozen=True, slots=True)
+class PerspectiveReduction:
+    """A product of a discrete part of one factor and a bounded continuous part."""
+
+    def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
+        """Products with both parts, the continuous one with a finite range."""
+        if not isinstance(expression, Mul):
+            return False
+        discrete, continuous = _parts(expression, scope)
+        low, high = scope.range(continuous)
+        return len(scope.factors_of(discrete)) == 1 and continuous != 1 and -inf < low <= high < inf
+
+    def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
+        """The sum of value times part."""
+        discrete, continuous = _parts(expression, scope)
+        low, high = scope.range(continuous)
+        values, hot = one_hot(discrete, scope)
+        parts = [scope.free_variable(low, high) for _ in hot]
+        for part, choice in zip(parts, hot, strict=True):
+            scope.require(part <= high * choice)
+            scope.require(part >= low * choice)
+        scope.require(pyo.quicksum(parts) == translate(continuous, EITHER))
+        return pyo.quicksum(value * part for value, part in zip(values, parts, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothReduction:
+    """Products, powers with a constant exponent, exp and log: the solver's own operators."""
+
+    def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
+        """Those nodes, at least one of whose symbols is continuous."""
+        power = isinstance(expression, Pow) and expression.exp.is_number
+        return (power or isinstance(expression, (Mul, exp, log))) and not scope.discrete(expression)
+
+    def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
+        """The operator on the exactly translated arguments."""
+        if isinstance(expression, Mul):
+            return pyo.prod(translate(argument, EITHER) for argument in expression.args)
+        argument = translate(expression.args[0], EITHER)
+        if isinstance(expression, exp):
+            return pyo.exp(argument)
+        if isinstance(expression, log):
+            return pyo.log(argument)
+        return _power(expression, argument, scope)
+
+
+def _power(expression: Pow, argument: PyomoExpression, scope: Scope) -> PyomoExpression:
+    exponent = float(expression.exp)
+    if not exponent.is_integer() and scope.range(expression.base)[0] < 0:
+        raise NotTranslatable(expression, "its base may be negative; bound the base from below by zero")
+    return argument ** (int(exponent) if exponent.is_integer() else exponent)
+
+
+def _parts(expression: Mul, scope: Scope) -> tuple[Basic, Basic]:
+    """The product of the discrete arguments, and of the others."""
+    discrete = [argument for argument in expression.args if scope.discrete(argument)]
+    continuous = [argument for argument in expression.args if not scope.discrete(argument)]
+    return Mul(*discrete), Mul(*continuous)
