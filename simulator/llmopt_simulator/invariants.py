@@ -58,7 +58,7 @@ def _check_order(state: k.State) -> None:
     done = state.requests[state.requests["status"] == k.FINISHED]
     _require_order(done["arrival_s"] <= done["admitted_s"], "no admission before arrival")
     _require_order(done["admitted_s"] < done["prefilled_s"], "no token before its prefill")
-    ready = done["link_s"] if state.settings.disaggregated else done["prefilled_s"]
+    ready = done["link_s"] if state.settings["disaggregated"][0] else done["prefilled_s"]
     _require_order(ready <= done["first_token_s"], "no token before its KV")
     _require_order(done["first_token_s"] <= done["finish_s"], "no finish before the first token")
     _require_order(
@@ -79,7 +79,7 @@ def _check_tokens(state: k.State) -> None:
     """Every token of every finished request was computed once or was a hit."""
     done = state.requests[state.requests["status"] == k.FINISHED]
     decoded = int((done["output_tokens"].astype(np.int64) - 1).sum())
-    hits = int(done["hit_blocks"].astype(np.int64).sum()) * state.settings.block_tokens
+    hits = int(done["hit_blocks"].astype(np.int64).sum()) * int(state.settings["block_tokens"][0])
     prefilled = int(done["input_tokens"].astype(np.int64).sum()) - hits
     steps = state.totals.sum(axis=0)
     _require(

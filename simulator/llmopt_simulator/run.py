@@ -54,7 +54,7 @@ class Run:
     @property
     def hit_tokens(self) -> NDArray[np.int64]:
         """Shape (n,): input tokens whose KV was in the prefix cache."""
-        return self.column("hit_blocks").astype(np.int64) * self.state.settings.block_tokens
+        return self.column("hit_blocks").astype(np.int64) * int(self.state.settings["block_tokens"][0])
 
     @property
     def makespan_s(self) -> float:
@@ -93,7 +93,7 @@ def _run_window(workload: Workload, state: k.State, laws: Laws, options: Simulat
     moments = []
     for request in (start, min(stop, len(workload.requests) - 1)):
         run_events(state, laws, request)
-        moments.append(snapshot(state, float(state.event_s[state.settings.engines + 2])))
+        moments.append(snapshot(state, float(state.sources["time_s"][-1])))
     run_events(state, laws, k.NONE)
     if not moments[0].time_s < moments[1].time_s < math.inf:
         moments = [empty_snapshot(state), snapshot(state, float(state.world["now_s"][0]))]

@@ -64,26 +64,27 @@ def _settings(
     service: ServiceModel,
     options: SimulationOptions,
     hash_bits: int,
-) -> k.Settings:
+) -> k.Records:
     transfer = service.transfer
-    return k.Settings(
-        front_ranks=deployment.pools[0].ranks,
-        ranks=sum(pool.ranks for pool in deployment.pools),
-        engines=sum(pool.engines for pool in deployment.pools),
-        disaggregated=deployment.mode == "disaggregated",
-        closed_loop=workload.concurrency is not None,
-        prefix_cache=deployment.prefix_cache,
-        block_tokens=workload.requests.block_tokens,
-        hash_bits=hash_bits,
-        router=ROUTERS[deployment.router],
-        cache_threshold=float(options.cache_threshold),
-        balance_abs=float(options.balance_abs_threshold),
-        balance_rel=float(options.balance_rel_threshold),
-        transfer_latency_s=float(transfer.latency_s) if transfer else 0.0,
-        transfer_bytes_per_token=float(transfer.bytes_per_token) if transfer else 0.0,
-        sender_bytes_per_s=float(transfer.sender_bytes_per_s) if transfer else math.inf,
-        receiver_bytes_per_s=float(transfer.receiver_bytes_per_s) if transfer else math.inf,
-    )
+    values = {
+        "front_ranks": deployment.pools[0].ranks,
+        "ranks": sum(pool.ranks for pool in deployment.pools),
+        "engines": sum(pool.engines for pool in deployment.pools),
+        "disaggregated": deployment.mode == "disaggregated",
+        "closed_loop": workload.concurrency is not None,
+        "prefix_cache": deployment.prefix_cache,
+        "block_tokens": workload.requests.block_tokens,
+        "hash_bits": hash_bits,
+        "router": ROUTERS[deployment.router],
+        "cache_threshold": float(options.cache_threshold),
+        "balance_abs": float(options.balance_abs_threshold),
+        "balance_rel": float(options.balance_rel_threshold),
+        "transfer_latency_s": float(transfer.latency_s) if transfer else 0.0,
+        "transfer_bytes_per_token": float(transfer.bytes_per_token) if transfer else 0.0,
+        "sender_bytes_per_s": float(transfer.sender_bytes_per_s) if transfer else math.inf,
+        "receiver_bytes_per_s": float(transfer.receiver_bytes_per_s) if transfer else math.inf,
+    }
+    return np.array([tuple(values[name] for name in k.SETTINGS.names or ())], k.SETTINGS)
 
 
 def _requests(requests: Requests, blocks: NDArray[np.int64]) -> k.Records:
@@ -157,18 +158,18 @@ def _place_caches(ranks: k.Records, nodes: int, table: int) -> None:
 
 
 def _allocate(
-    settings: k.Settings,
+    settings: k.Records,
     requests: k.Records,
     block_ids: NDArray[np.int64],
     ranks: k.Records,
     engines: k.Records,
     nodes: int,
 ) -> k.State:
-    sources, count, front = settings.engines + 3, len(requests), settings.front_ranks
+    engine_count, rank_count = len(engines), len(ranks)
+    front, hash_bits = int(settings["front_ranks"][0]), int(settings["hash_bits"][0])
     tree = np.zeros(front * nodes, k.NODE)
     tree["next"] = np.arange(1, len(tree) + 1)
-    transfers = min(count, int(ranks["capacity_pages"][:front].sum())) if settings.disaggregated else 0
-    instances = int(engines["instance"].max()) + 1
+    batches = int(ranks["batch_cap"].sum())
     return k.State(
         settings=settings,
         world=np.zeros(1, k.WORLD),
@@ -176,30 +177,36 @@ def _allocate(
         block_ids=np.ascontiguousarray(block_ids, np.int64),
         ranks=ranks,
         engines=engines,
-        queues=np.zeros(2 * settings.ranks + 3, k.QUEUE),
+        queues=np.zeros(2 * rank_count + 3, k.QUEUE),
         nodes=tree,
-        table=np.full(front << settings.hash_bits, k.NONE, np.int64),
-        path=np.zeros(max(1, int(requests["blocks"].max())), np.int64),
-        joined=np.zeros(int(ranks["batch_cap"].sum()), np.int64),
-        completions=np.zeros(int(ranks["batch_cap"].sum()), np.int64),
-        run_ends_s=np.zeros((settings.engines, k.RUN_STEPS)),
-        transfers=np.zeros(transfers, k.TRANSFER),
-        senders=np.zeros(instances, np.int64),
-        receivers=np.zeros(instances, np.int64),
-        event_s=np.full(sources, np.inf),
-        event_heap=np.arange(sources),
-        event_place=np.arange(sources),
-        ready=np.zeros(settings.engines, np.int64),
-        totals=np.zeros((settings.engines, k.TOTALS)),
+        table=np.full(front << hash_bits, k.NONE, np.int64),
+        scratch=np.zeros(max(batches, int(requests["blocks"].max())), np.int64),
+        completions=np.zeros(batches, np.int64),
+        run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
+        transfers=np.zeros(_most_transfers(settings, requests, ranks), k.TRANSFER),
+        instances=np.zeros(int(ranks["instance"].max()) + 1, k.INSTANCE),
+        sources=np.zeros(engine_count + 3, k.SOURCE),
+        ready=np.zeros(engine_count, np.int64),
+        totals=np.zeros((engine_count, k.TOTALS)),
         itl=np.zeros(k.ITL_BINS, np.int64),
     )
 
 
+def _most_transfers(settings: k.Records, requests: k.Records, ranks: k.Records) -> int:
+    """Every transfer holds a page or more of its prefill rank."""
+    if not settings["disaggregated"][0]:
+        return 0
+    front = int(settings["front_ranks"][0])
+    return min(len(requests), int(ranks["capacity_pages"][:front].sum()))
+
+
 def _set_first_events(state: k.State, workload: Workload, seed: int) -> None:
-    """Put the first arrival into the event heap (place 0; all others are silent) and seed the draws."""
-    arrivals = state.settings.engines + 2
+    """Put the first arrival at the top of the event heap (all else is silent) and seed the draws."""
+    arrivals = len(state.sources) - 1
     state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     state.world["reissues"] = min(workload.concurrency or 0, len(workload.requests))
-    state.event_s[arrivals] = 0.0 if workload.concurrency else workload.requests.arrival_s[0]
-    state.event_heap[0], state.event_heap[arrivals] = arrivals, 0
-    state.event_place[0], state.event_place[arrivals] = arrivals, 0
+    places = np.arange(len(state.sources))
+    places[[0, arrivals]] = arrivals, 0
+    state.sources["place"] = state.sources["at_place"] = places
+    state.sources["time_s"] = np.inf
+    state.sources["time_s"][arrivals] = 0.0 if workload.concurrency else workload.requests.arrival_s[0]

@@ -1,7 +1,7 @@
 """Simulated waits against the closed forms of queueing theory.
 
 A prefill of p tokens that takes c·p seconds, with one output token and a batch of one, is a server whose
-service time is c times the input length; a central queue in front of k instances makes k servers with one queue.
+service time is c times the input length; a central queue before k instances makes k servers with one queue.
 """
 
 from __future__ import annotations

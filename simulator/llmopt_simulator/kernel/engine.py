@@ -111,7 +111,7 @@ def _join_waiting(s: State, e: int, r: int) -> None:
     while s.queues[r].count > 0 and rank.decodes < rank.batch_cap:
         request = pop(s, r)
         join_decode(s, r, request)
-        s.joined[engine.run_joined] = request
+        s.scratch[engine.run_joined] = request
         engine.run_joined += 1
 
 
@@ -148,7 +148,7 @@ def _plan_run(s: State, laws: Laws, e: int, now_s: float) -> None:
         s.run_ends_s[e, i] = end_s
     set_event(s, e, end_s)
     for i in range(engine.run_joined):
-        record_latency(s, s.run_ends_s[e, 0] - s.requests[s.joined[i]].first_token_s, 1)
+        record_latency(s, s.run_ends_s[e, 0] - s.requests[s.scratch[i]].first_token_s, 1)
 
 
 @inner

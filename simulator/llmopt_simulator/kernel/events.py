@@ -18,68 +18,67 @@ from llmopt_simulator.kernel.state import NONE, State
 @inner
 def link_source(s: State) -> int:
     """The source of transfers whose set-up ends."""
-    return s.settings.engines
+    return s.settings[0].engines
 
 
 @inner
 def transfer_source(s: State) -> int:
     """The source of transfers that complete."""
-    return s.settings.engines + 1
+    return s.settings[0].engines + 1
 
 
 @inner
 def arrival_source(s: State) -> int:
     """The source of arrivals."""
-    return s.settings.engines + 2
+    return s.settings[0].engines + 2
 
 
 @inner
 def set_event(s: State, source: int, time_s: float) -> None:
     """Move the event of `source` to `time_s`; infinity silences it."""
-    earlier = time_s < s.event_s[source]
-    s.event_s[source] = time_s
+    earlier = time_s < s.sources[source].time_s
+    s.sources[source].time_s = time_s
     if earlier:
-        _rise(s, s.event_place[source])
+        _rise(s, s.sources[source].place)
     else:
-        _sink(s, s.event_place[source])
+        _sink(s, s.sources[source].place)
 
 
 @inner
 def _before(s: State, x: int, y: int) -> bool:
-    return s.event_s[x] < s.event_s[y] or (s.event_s[x] == s.event_s[y] and x < y)
+    return s.sources[x].time_s < s.sources[y].time_s or (s.sources[x].time_s == s.sources[y].time_s and x < y)
 
 
 @inner
 def _put(s: State, place: int, source: int) -> None:
-    s.event_heap[place] = source
-    s.event_place[source] = place
+    s.sources[place].at_place = source
+    s.sources[source].place = place
 
 
 @inner
 def _rise(s: State, place: int) -> None:
-    source = s.event_heap[place]
+    source = s.sources[place].at_place
     while place > 0:
         above = (place - 1) >> 1
-        if not _before(s, source, s.event_heap[above]):
+        if not _before(s, source, s.sources[above].at_place):
             break
-        _put(s, place, s.event_heap[above])
+        _put(s, place, s.sources[above].at_place)
         place = above
     _put(s, place, source)
 
 
 @inner
 def _sink(s: State, place: int) -> None:
-    heap = s.event_heap
-    source, count = heap[place], len(heap)
+    source, count = s.sources[place].at_place, len(s.sources)
     while True:
         below = 2 * place + 1
         if below >= count:
             break
-        if below + 1 < count and _before(s, heap[below + 1], heap[below]):
+        if below + 1 < count and _before(s, s.sources[below + 1].at_place, s.sources[below].at_place):
             below += 1
-        if not _before(s, heap[below], source):
+        if not _before(s, s.sources[below].at_place, source):
             break
-        _put(s, place, heap[below])
+        _put(s, place, s.sources[below].at_place)
         place = below
     _put(s, place, source)
 

@@ -23,13 +23,13 @@ NEGLIGIBLE: Final = 1e-12
 @inner
 def link_queue(s: State) -> int:
     """The FIFO of transfers in set-up; their latency is constant, so it is in order of time."""
-    return 2 * s.settings.ranks + 2
+    return 2 * s.settings[0].ranks + 2
 
 
 @inner
 def set_up(s: State, request: int, now_s: float) -> None:
     """Begin the transfer of a request whose decode rank has reserved its pages."""
-    s.requests[request].link_s = now_s + s.settings.transfer_latency_s
+    s.requests[request].link_s = now_s + s.settings[0].transfer_latency_s
     push(s, link_queue(s), request)
     _schedule_link(s)
 
@@ -48,8 +48,8 @@ def enter_link(s: State, now_s: float) -> None:
     transfer.left_bytes = _size(s, request)
     w.moved_bytes += transfer.left_bytes
     w.active += 1
-    s.senders[transfer.sender] += 1
-    s.receivers[transfer.receiver] += 1
+    s.instances[transfer.sender].sending += 1
+    s.instances[transfer.receiver].receiving += 1
     _share_links(s, now_s)
 
 
@@ -60,8 +60,8 @@ def leave_link(s: State, now_s: float) -> int:
     done, w = _first_to_end(s), s.world[0]
     transfer, last = s.transfers[done], s.transfers[w.active - 1]
     request = transfer.request
-    s.senders[transfer.sender] -= 1
-    s.receivers[transfer.receiver] -= 1
+    s.instances[transfer.sender].sending -= 1
+    s.instances[transfer.receiver].receiving -= 1
     transfer.request = last.request
     transfer.sender = last.sender
     transfer.receiver = last.receiver
@@ -74,7 +74,7 @@ def leave_link(s: State, now_s: float) -> int:
 @inner
 def _size(s: State, request: int) -> float:
     """Bytes of a request's KV; a prefix hit skips compute, never the transfer."""
-    return s.requests[request].input_tokens * s.settings.transfer_bytes_per_token
+    return s.requests[request].input_tokens * s.settings[0].transfer_bytes_per_token
 
 
 @inner
@@ -98,8 +98,10 @@ def _share_links(s: State, now_s: float) -> None:
     w = s.world[0]
     for i in range(w.active):
         transfer = s.transfers[i]
-        sent = s.settings.sender_bytes_per_s / s.senders[transfer.sender]
-        transfer.bytes_per_s = min(sent, s.settings.receiver_bytes_per_s / s.receivers[transfer.receiver])
+        sent = s.settings[0].sender_bytes_per_s / s.instances[transfer.sender].sending
+        transfer.bytes_per_s = min(
+            sent, s.settings[0].receiver_bytes_per_s / s.instances[transfer.receiver].receiving
+        )
     if w.active == 0:
         set_event(s, transfer_source(s), np.inf)
     else:

@@ -40,7 +40,7 @@ def arrive(s: State, now_s: float) -> None:
         _reissue(s, now_s)
         return
     count_requests(s, now_s, 1)
-    if s.settings.router == CENTRAL_QUEUE:
+    if s.settings[0].router == CENTRAL_QUEUE:
         push(s, _central_queue(s), request)
         _drain_central_queue(s, now_s)
     else:
@@ -81,12 +81,12 @@ def deliver(s: State, now_s: float) -> None:
 
 @inner
 def _central_queue(s: State) -> int:
-    return 2 * s.settings.ranks
+    return 2 * s.settings[0].ranks
 
 
 @inner
 def _dispatch_queue(s: State) -> int:
-    return 2 * s.settings.ranks + 1
+    return 2 * s.settings[0].ranks + 1
 
 
 @inner
@@ -94,7 +94,7 @@ def _schedule_next_arrival(s: State, now_s: float) -> None:
     w = s.world[0]
     w.next_request += 1
     time_s = np.inf
-    if s.settings.closed_loop:
+    if s.settings[0].closed_loop:
         w.reissues -= 1
         if w.reissues > 0 and w.next_request < len(s.requests):
             time_s = now_s
@@ -106,7 +106,7 @@ def _schedule_next_arrival(s: State, now_s: float) -> None:
 @inner
 def _reissue(s: State, now_s: float) -> None:
     """In a closed loop, the user whose request is over sends the next one."""
-    if s.settings.closed_loop:
+    if s.settings[0].closed_loop:
         s.world[0].reissues += 1
         if s.world[0].next_request < len(s.requests):
             set_event(s, arrival_source(s), now_s)
@@ -116,8 +116,8 @@ def _reissue(s: State, now_s: float) -> None:
 def _never_fits(s: State, request: int) -> bool:
     if front_pages(s, 0, request) > s.ranks[0].capacity_pages:
         return True
-    r = s.settings.front_ranks
-    return s.settings.disaggregated and decode_pages(s, r, request) > s.ranks[r].capacity_pages
+    r = s.settings[0].front_ranks
+    return s.settings[0].disaggregated and decode_pages(s, r, request) > s.ranks[r].capacity_pages
 
 
 @inner
@@ -144,16 +144,16 @@ def _drain_central_queue(s: State, now_s: float) -> None:
 @inner
 def _leave_rank(s: State, r: int, now_s: float) -> None:
     s.ranks[r].outstanding -= 1
-    if s.settings.router == CENTRAL_QUEUE:
+    if s.settings[0].router == CENTRAL_QUEUE:
         _drain_central_queue(s, now_s)
 
 
 @inner
 def _leave_prefill(s: State, r: int, now_s: float) -> None:
     """Move the oldest request in prefill on: to the decode batch, to its end, or to the decode pool."""
-    request = pop(s, s.settings.ranks + r)
+    request = pop(s, s.settings[0].ranks + r)
     s.world[0].prefilled += 1
-    if s.settings.disaggregated:
+    if s.settings[0].disaggregated:
         push(s, _dispatch_queue(s), request)
         _leave_rank(s, r, now_s)
         _dispatch(s, now_s)
@@ -174,7 +174,7 @@ def _end_decode(s: State, r: int, now_s: float) -> None:
     heap_pop(s.completions, rank.heap, rank.decodes)
     rank.decodes -= 1
     rank.context -= q.input_tokens + q.output_tokens
-    if not s.settings.disaggregated:
+    if not s.settings[0].disaggregated:
         release(s, r, request)
         _leave_rank(s, r, now_s)
     _finish(s, request, now_s)
@@ -187,7 +187,7 @@ def _finish(s: State, request: int, now_s: float) -> None:
     q.status = FINISHED
     q.finish_s = now_s
     count_requests(s, now_s, -1)
-    if s.settings.disaggregated:
+    if s.settings[0].disaggregated:
         give_pages(s, q.decode_rank, q.decode_pages)
         s.ranks[q.decode_rank].outstanding -= 1
         _dispatch(s, now_s)

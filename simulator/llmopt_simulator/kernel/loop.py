@@ -20,8 +20,8 @@ def run_events(s: State, laws: Laws, pause_at: int) -> None:
     """
     w = s.world[0]
     while w.fault == FAULT_NONE:
-        source = s.event_heap[0]
-        time_s = s.event_s[source]
+        source = s.sources[0].at_place
+        time_s = s.sources[source].time_s
         if w.ready > 0 and time_s > w.now_s:
             start_ready(s, laws)
         elif time_s == np.inf:
@@ -39,7 +39,7 @@ def run_events(s: State, laws: Laws, pause_at: int) -> None:
 @inner
 def _happen(s: State, laws: Laws, source: int) -> None:
     now_s = s.world[0].now_s
-    if source < s.settings.engines:
+    if source < s.settings[0].engines:
         end_steps(s, laws, source, now_s)
     elif source == arrival_source(s):
         arrive(s, now_s)
@@ -51,6 +51,6 @@ def _happen(s: State, laws: Laws, source: int) -> None:
 
 @inner
 def _record_ended(s: State, laws: Laws, now_s: float) -> None:
-    for e in range(s.settings.engines):
+    for e in range(s.settings[0].engines):
         if s.engines[e].busy == 1:
             record_run(s, laws, e, steps_ended(s, e, now_s))

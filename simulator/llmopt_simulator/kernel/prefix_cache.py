@@ -25,7 +25,7 @@ def matched_blocks(s: State, r: int, request: int, limit: int) -> int:
         node = _find(s, r, s.block_ids[start + count])
         if node == NONE:
             break
-        s.path[count] = node
+        s.scratch[count] = node
         count += 1
     return count
 
@@ -35,7 +35,7 @@ def unused_in_path(s: State, count: int) -> int:
     """How many of the first `count` nodes of the matched path have no user (their pages are evictable)."""
     unused = 0
     for i in range(count):
-        unused += s.nodes[s.path[i]].users == 0
+        unused += s.nodes[s.scratch[i]].users == 0
     return unused
 
 
@@ -43,7 +43,7 @@ def unused_in_path(s: State, count: int) -> int:
 def lock_path(s: State, r: int, count: int) -> None:
     """Make a running request a user of the first `count` nodes of the matched path."""
     for i in range(count):
-        _lock(s, r, s.path[i])
+        _lock(s, r, s.scratch[i])
 
 
 @inner
@@ -90,7 +90,7 @@ def release(s: State, r: int, request: int) -> None:
     """
     q, rank = s.requests[request], s.ranks[r]
     rank.held_pages -= q.private_pages
-    if not s.settings.prefix_cache:
+    if not s.settings[0].prefix_cache:
         rank.free_pages += q.private_pages
         rank.freed_pages += q.private_pages
     elif q.private_pages > 0:
@@ -155,12 +155,12 @@ def _unlink(s: State, r: int, index: int) -> None:
 def _slot(s: State, key: int) -> np.int64:
     """Fibonacci hashing (Knuth, volume 3, section 6.4): the high bits of key × 2^64 / golden ratio."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(mixed >> np.uint64(64 - s.settings.hash_bits))
+    return np.int64(mixed >> np.uint64(64 - s.settings[0].hash_bits))
 
 
 @inner
 def _find(s: State, r: int, key: int) -> int:
-    base, mask = s.ranks[r].hash_base, (1 << s.settings.hash_bits) - 1
+    base, mask = s.ranks[r].hash_base, (1 << s.settings[0].hash_bits) - 1
     slot = _slot(s, key)
     while s.table[base + slot] != NONE:
         node = s.table[base + slot]
@@ -172,7 +172,7 @@ def _find(s: State, r: int, key: int) -> int:
 
 @inner
 def _remember(s: State, r: int, key: int, node: int) -> None:
-    base, mask = s.ranks[r].hash_base, (1 << s.settings.hash_bits) - 1
+    base, mask = s.ranks[r].hash_base, (1 << s.settings[0].hash_bits) - 1
     slot = _slot(s, key)
     while s.table[base + slot] != NONE:
         slot = (slot + 1) & mask
@@ -182,7 +182,7 @@ def _remember(s: State, r: int, key: int, node: int) -> None:
 @inner
 def _forget(s: State, r: int, key: int) -> None:
     """Delete by moving later entries of the probe sequence back (Knuth, algorithm 6.4R)."""
-    base, mask = s.ranks[r].hash_base, (1 << s.settings.hash_bits) - 1
+    base, mask = s.ranks[r].hash_base, (1 << s.settings[0].hash_bits) - 1
     hole = _slot(s, key)
     while s.nodes[s.table[base + hole]].key != key:
         hole = (hole + 1) & mask

@@ -20,13 +20,13 @@ from llmopt_simulator.kernel.state import CACHE_AWARE, NONE, POWER_OF_TWO, ROUND
 @inner
 def choose_rank(s: State, request: int) -> int:
     """The rank of the front pool that a request is routed to."""
-    if s.settings.router == ROUND_ROBIN:
+    if s.settings[0].router == ROUND_ROBIN:
         rank = s.world[0].turn
-        s.world[0].turn = (rank + 1) % s.settings.front_ranks
+        s.world[0].turn = (rank + 1) % s.settings[0].front_ranks
         return rank
-    if s.settings.router == CACHE_AWARE:
+    if s.settings[0].router == CACHE_AWARE:
         return _cache_aware(s, request)
-    if s.settings.router == POWER_OF_TWO:
+    if s.settings[0].router == POWER_OF_TWO:
         return _power_of_two(s)
     return shortest_queue(s)
 
@@ -35,7 +35,7 @@ def choose_rank(s: State, request: int) -> int:
 def shortest_queue(s: State) -> int:
     """The rank of the front pool with the fewest outstanding requests."""
     best = 0
-    for r in range(1, s.settings.front_ranks):
+    for r in range(1, s.settings[0].front_ranks):
         if s.ranks[r].outstanding < s.ranks[best].outstanding:
             best = r
     return best
@@ -45,7 +45,7 @@ def shortest_queue(s: State) -> int:
 def choose_decode_rank(s: State, request: int) -> int:
     """The decode rank with the fewest outstanding requests among those with enough free pages, or NONE."""
     best = NONE
-    for r in range(s.settings.front_ranks, s.settings.ranks):
+    for r in range(s.settings[0].front_ranks, s.settings[0].ranks):
         if s.ranks[r].free_pages < decode_pages(s, r, request):
             continue
         if best == NONE or s.ranks[r].outstanding < s.ranks[best].outstanding:
@@ -57,12 +57,12 @@ def choose_decode_rank(s: State, request: int) -> int:
 def _cache_aware(s: State, request: int) -> int:
     shortest = shortest_queue(s)
     least, most = s.ranks[shortest].outstanding, 0
-    for r in range(s.settings.front_ranks):
+    for r in range(s.settings[0].front_ranks):
         most = max(most, s.ranks[r].outstanding)
-    if most - least > s.settings.balance_abs and most > s.settings.balance_rel * least:
+    if most - least > s.settings[0].balance_abs and most > s.settings[0].balance_rel * least:
         return shortest
     rank, hits = _longest_match(s, request)
-    if hits * s.settings.block_tokens >= s.settings.cache_threshold * s.requests[request].input_tokens:
+    if hits * s.settings[0].block_tokens >= s.settings[0].cache_threshold * s.requests[request].input_tokens:
         return rank
     return _most_free(s)
 
@@ -71,7 +71,7 @@ def _cache_aware(s: State, request: int) -> int:
 def _longest_match(s: State, request: int) -> tuple[int, int]:
     """Rank with the longest cached prefix, ties to the shorter queue, and the prefix in blocks."""
     limit, best, longest = hit_limit(s, request), 0, -1
-    for r in range(s.settings.front_ranks):
+    for r in range(s.settings[0].front_ranks):
         hits = matched_blocks(s, r, request, limit)
         if hits > longest or (hits == longest and s.ranks[r].outstanding < s.ranks[best].outstanding):
             best, longest = r, hits
@@ -82,7 +82,7 @@ def _longest_match(s: State, request: int) -> tuple[int, int]:
 def _most_free(s: State) -> int:
     """Rank with the most pages neither used nor asked for by waiting requests, ties to the shorter queue."""
     best = 0
-    for r in range(1, s.settings.front_ranks):
+    for r in range(1, s.settings[0].front_ranks):
         ours, theirs = s.ranks[r], s.ranks[best]
         free, most = ours.free_pages - ours.wanted_pages, theirs.free_pages - theirs.wanted_pages
         if free > most or (free == most and ours.outstanding < theirs.outstanding):
@@ -107,4 +107,4 @@ def _draw(s: State) -> np.int64:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
-    return np.int64((z >> np.uint64(32)) * np.uint64(s.settings.front_ranks) >> np.uint64(32))
+    return np.int64((z >> np.uint64(32)) * np.uint64(s.settings[0].front_ranks) >> np.uint64(32))

@@ -22,14 +22,14 @@ _REQUEST_BITS = 31
 def hit_limit(s: State, request: int) -> int:
     """Blocks that a hit may cover: at least one input token is always computed."""
     q = s.requests[request]
-    return min(q.blocks, (q.input_tokens - 1) // max(1, s.settings.block_tokens))
+    return min(q.blocks, (q.input_tokens - 1) // max(1, s.settings[0].block_tokens))
 
 
 @inner
 def total_pages(s: State, r: int, request: int, tokens: int) -> int:
     """Pages of a request's first `tokens` tokens on rank `r`; a shareable block starts on a fresh page."""
     q, rank = s.requests[request], s.ranks[r]
-    rest = tokens - q.blocks * s.settings.block_tokens
+    rest = tokens - q.blocks * s.settings[0].block_tokens
     return q.blocks * rank.block_pages + (rest + rank.page_tokens - 1) // rank.page_tokens
 
 
@@ -37,7 +37,9 @@ def total_pages(s: State, r: int, request: int, tokens: int) -> int:
 def front_pages(s: State, r: int, request: int) -> int:
     """Pages that admission to a rank of the front pool reserves, hits included."""
     q = s.requests[request]
-    return total_pages(s, r, request, q.input_tokens + (0 if s.settings.disaggregated else q.output_tokens))
+    return total_pages(
+        s, r, request, q.input_tokens + (0 if s.settings[0].disaggregated else q.output_tokens)
+    )
 
 
 @inner
@@ -69,7 +71,7 @@ def give_pages(s: State, r: int, pages: int) -> None:
 @inner
 def plan_prefill(s: State, r: int, now_s: float) -> None:
     """Choose the prefill tokens of rank `r`'s next step; admits waiting requests while budget is left."""
-    rank, prefill = s.ranks[r], s.settings.ranks + r
+    rank, prefill = s.ranks[r], s.settings[0].ranks + r
     rank.chunks = 0
     rank.step_tokens = 0
     rank.step_work = 0.0
@@ -99,7 +101,7 @@ def _admit(s: State, r: int, request: int) -> bool:
     rank.wanted_pages -= total
     q.private_pages = pages
     q.hit_blocks = hits
-    q.computed_tokens = hits * s.settings.block_tokens
+    q.computed_tokens = hits * s.settings[0].block_tokens
     return True
 
 
@@ -124,8 +126,8 @@ def complete_prefills(s: State, r: int, now_s: float) -> int:
     They stay at the head of the rank's prefill queue for the caller to move on.
     """
     done = 0
-    request = first(s, s.settings.ranks + r)
-    for _ in range(s.queues[s.settings.ranks + r].count):
+    request = first(s, s.settings[0].ranks + r)
+    for _ in range(s.queues[s.settings[0].ranks + r].count):
         q = s.requests[request]
         if q.computed_tokens == q.input_tokens:
             insert(s, r, request)

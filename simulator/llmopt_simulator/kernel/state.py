@@ -156,6 +156,15 @@ TRANSFER: Final = np.dtype(
     ],
     align=True,
 )
+INSTANCE: Final = np.dtype([("sending", "i8"), ("receiving", "i8")], align=True)
+SOURCE: Final = np.dtype(
+    [
+        ("time_s", "f8"),  # of this source's event, infinite when silent
+        ("place", "i8"),  # of this source in the heap
+        ("at_place", "i8"),  # the source at this place of the heap
+    ],
+    align=True,
+)
 WORLD: Final = np.dtype(
     [
         ("now_s", "f8"),
@@ -181,31 +190,34 @@ WORLD: Final = np.dtype(
 )
 
 
-class Settings(NamedTuple):
-    """What does not change during a run."""
-
-    front_ranks: int
-    ranks: int
-    engines: int
-    disaggregated: bool
-    closed_loop: bool
-    prefix_cache: bool
-    block_tokens: int
-    hash_bits: int
-    router: int
-    cache_threshold: float
-    balance_abs: float
-    balance_rel: float
-    transfer_latency_s: float
-    transfer_bytes_per_token: float
-    sender_bytes_per_s: float
-    receiver_bytes_per_s: float
+SETTINGS: Final = np.dtype(
+    [
+        ("front_ranks", "i8"),
+        ("ranks", "i8"),
+        ("engines", "i8"),
+        ("disaggregated", "?"),
+        ("closed_loop", "?"),
+        ("prefix_cache", "?"),
+        ("block_tokens", "i8"),
+        ("hash_bits", "i8"),
+        ("router", "i8"),
+        ("cache_threshold", "f8"),
+        ("balance_abs", "f8"),
+        ("balance_rel", "f8"),
+        ("transfer_latency_s", "f8"),
+        ("transfer_bytes_per_token", "f8"),
+        ("sender_bytes_per_s", "f8"),
+        ("receiver_bytes_per_s", "f8"),
+    ],
+    align=True,
+)
+"""What does not change during a run."""
 
 
 class State(NamedTuple):
     """Everything that a run reads and writes."""
 
-    settings: Settings
+    settings: Records
     world: Records
     requests: Records
     block_ids: NDArray[np.int64]
@@ -216,22 +228,16 @@ class State(NamedTuple):
     nodes: Records
     table: NDArray[np.int64]
     """Open-addressing hash of every rank: block id to node, NONE where empty."""
-    path: NDArray[np.int64]
-    """Nodes of the prefix that `match` found last."""
-    joined: NDArray[np.int64]
-    """Requests that join the decode batches of an engine in the step being planned."""
+    scratch: NDArray[np.int64]
+    """Nodes of the prefix that was matched last, or requests that join a decode batch in the step planned."""
     completions: NDArray[np.int64]
     """Heaps of every rank: completion step × 2^31 + request."""
     run_ends_s: NDArray[np.float64]
     """Shape (engines, RUN_STEPS): ends of the planned steps."""
     transfers: Records
-    senders: NDArray[np.int64]
-    """Shape (instances,): transfers that leave each instance."""
-    receivers: NDArray[np.int64]
-    event_s: NDArray[np.float64]
-    """Time of every event source, infinite when silent."""
-    event_heap: NDArray[np.int64]
-    event_place: NDArray[np.int64]
+    instances: Records
+    sources: Records
+    """The event list, see `events`."""
     ready: NDArray[np.int64]
     totals: NDArray[np.float64]
     """Shape (engines, TOTALS)."""
