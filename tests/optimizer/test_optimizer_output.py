@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from llmopt_optimizer.output import files, formatting, frames
 from llmopt_optimizer.output.files import OutputError, prepare_directory, write_files
@@ -170,6 +171,15 @@ def test_piped_text_is_plain_and_narrow(result: Result) -> None:
     lines = printed(result).splitlines()
     assert max(map(len, lines)) <= 120
     assert not any("\x1b" in line or line != line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_number_is_cropped(result: Result, width: int) -> None:
+    text = StringIO()
+    print_result(result, Console(file=text, width=width, highlight=False))
+    words = set(text.getvalue().split())
+    assert {"0.879", "0.870", "1.21", "32.0", "31.0"} <= words
+    assert "…" not in words
 
 
 def test_a_number_is_printed_the_same_everywhere(result: Result) -> None:

@@ -103,7 +103,9 @@ def metric_value(name: str, value: float) -> str:
 
 
 def interval(name: str, low: float, high: float) -> str:
-    """A confidence interval of metric `name`."""
+    """A confidence interval of metric `name`; `exact` when it has no width."""
+    if low == high:
+        return "exact"
     return f"{metric_value(name, low)} to {metric_value(name, high)}"
 
 
@@ -120,10 +122,19 @@ def metric_label(name: str) -> str:
     """What a metric is called in print: `ttft_p95_s` is `p95 TTFT`."""
     entry = _catalog_entry(name)
     suffix = f"_{entry.suffix}" if entry and entry.suffix else ""
-    words = name.removesuffix(suffix).split("_")
+    stem = "throughput" if name.startswith("throughput_") else name.removesuffix(suffix)
+    words = stem.split("_")
     leading = [word for word in words if word in STATISTICS]
     rest = [_ACRONYMS.get(word, word) for word in words if word not in STATISTICS]
     return " ".join(leading + rest)
+
+
+def statistic_of(name: str) -> tuple[str, str] | None:
+    """`("ttft", "p95")` for the metric `ttft_p95_s`; None for a metric that is one number a deployment."""
+    entry = _catalog_entry(name)
+    if entry is None or not entry.needs_statistic:
+        return None
+    return entry.name, name.removeprefix(f"{entry.name}_").removesuffix(f"_{entry.suffix}")
 
 
 def layout_text(pool: PoolDeployment) -> str:
@@ -146,13 +157,12 @@ def deployment_text(deployment: Deployment) -> str:
     return " | ".join(f"{pool.role}: {pool_text(pool)}" for pool in deployment.pools)
 
 
-def deployment_sentence(deployment: Deployment) -> str:
-    """What to launch, in words, for a person who will do it."""
-    pools = [_pool_sentence(pool) for pool in deployment.pools]
+def deployment_sentences(deployment: Deployment) -> list[str]:
+    """What to launch, in words, for a person who will do it: one sentence a pool, one for the whole."""
     router = deployment.router.replace("_", "-")
     cache = "on" if deployment.prefix_cache else "off"
     closing = f"Route by {router}; prefix cache {cache}; {deployment.gpus} GPUs in all."
-    return " ".join([*pools, closing])
+    return [*map(_pool_sentence, deployment.pools), closing]
 
 
 def _pool_sentence(pool: PoolDeployment) -> str:

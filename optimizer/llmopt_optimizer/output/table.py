@@ -6,7 +6,7 @@ verified points can be recommended, because only they are in `Result.front`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
 from rich.console import Console, RenderableType
@@ -16,7 +16,8 @@ from rich.text import Text
 
 from llmopt_optimizer.output import formatting as fmt
 from llmopt_optimizer.output.frames import metric_names
-from llmopt_optimizer.result import Point, Result, Status
+from llmopt_optimizer.result import Check, Point, Result, Status
+from llmopt_problems.metrics_catalog import STATISTICS
 
 PIPED_WIDTH = 120
 SHOWN_CUTS = 5
@@ -69,37 +70,50 @@ def _recommendation(result: Result) -> Iterator[RenderableType]:
     best = result.front[0]
     aim = fmt.metric_label(result.objectives[0])
     sense = {"minimize": "lowest", "maximize": "highest"}[result.senses[0]]
-    title = Text(f"\nRecommended: the {sense} {aim} among the verified deployments", style="bold")
-    yield title
-    yield Padding(Text(fmt.deployment_sentence(best.deployment)), (0, 0, 1, 2))
-    yield Padding(_metrics(result, best), (0, 0, 0, 2))
+    yield Text(f"\nRecommended: the {sense} {aim} among the verified deployments", style="bold")
+    yield Padding(Text("\n".join(fmt.deployment_sentences(best.deployment))), (0, 0, 1, 2))
+    names = [name for name in metric_names(result) if name in {**best.predicted, **best.simulated}]
+    spread = {name: parts for name in names if (parts := fmt.statistic_of(name))}
+    yield Padding(_metrics(best, [name for name in names if name not in spread]), (0, 0, 1, 2))
+    yield Padding(_latencies(best, spread), (0, 0, 0, 2))
 
 
-def _metrics(result: Result, point: Point) -> Table:
+def _metrics(point: Point, names: Iterable[str]) -> Table:
     table = _grid("metric", "predicted", "simulated", "interval")
-    for name in metric_names(result):
+    for name in names:
         estimate = point.simulated.get(name)
         predicted = fmt.metric_value(name, point.predicted.get(name, float("nan")))
         simulated = fmt.metric_value(name, estimate.value) if estimate else fmt.ABSENT
         between = fmt.interval(name, estimate.low, estimate.high) if estimate else fmt.ABSENT
-        if estimate or name in point.predicted:
-            table.add_row(fmt.metric_label(name), predicted, simulated, between)
+        table.add_row(fmt.metric_label(name), predicted, simulated, between)
+    return table
+
+
+def _latencies(point: Point, spread: Mapping[str, tuple[str, str]]) -> Table:
+    """Latencies down, statistics across, `predicted | simulated` in each cell."""
+    cells = {parts: _compared(name, point) for name, parts in spread.items()}
+    statistics = [statistic for statistic in STATISTICS if any(statistic == found for _, found in cells)]
+    table = _grid("predicted | simulated", *statistics)
+    for latency in dict.fromkeys(latency for latency, _ in cells):
+        row = [cells.get((latency, statistic), fmt.ABSENT) for statistic in statistics]
+        table.add_row(fmt.metric_label(latency), *row)
     return table
 
 
 def _front(result: Result) -> Iterator[RenderableType]:
     noun = "deployment" if len(result.front) == 1 else "deployments"
     labels = [f"{fmt.metric_label(name)}\npredicted | simulated" for name in result.objectives]
-    table = _grid("#", "deployment", "GPUs", *labels, "gap", "binding")
+    numbers = _grid("#", "GPUs", *labels, "gap", "binding")
+    launches = Table.grid(padding=(0, 1))
     for index, point in enumerate(result.front, start=1):
         compared = [_compared(name, point) for name in result.objectives]
-        text = fmt.deployment_text(point.deployment)
         gap = fmt.share(point.gap) if point.gap == point.gap else fmt.ABSENT
-        table.add_row(
-            str(index), text, fmt.count(point.deployment.gpus), *compared, gap, ", ".join(point.binding)
-        )
+        gpus = fmt.count(point.deployment.gpus)
+        numbers.add_row(str(index), gpus, *compared, gap, ", ".join(point.binding))
+        launches.add_row(f"{index}:", fmt.deployment_text(point.deployment))
     yield Text(f"\nFront: {len(result.front)} verified {noun}, none better in every objective", style="bold")
-    yield Padding(table, (0, 0, 0, 2))
+    yield Padding(numbers, (0, 0, 1, 2))
+    yield Padding(launches, (0, 0, 0, 2))
 
 
 def _compared(name: str, point: Point) -> str:
@@ -111,7 +125,7 @@ def _compared(name: str, point: Point) -> str:
 def _infeasibility(result: Result) -> Iterator[RenderableType]:
     if result.conflicts:
         yield Text("\nThese limits cannot hold together", style="bold")
-        yield from (Text(f"  - {conflict}") for conflict in result.conflicts)
+        yield _list(Text(conflict) for conflict in result.conflicts)
     if result.relaxations:
         table = _grid("limit", "asked", "would be feasible at")
         for change in result.relaxations:
@@ -124,12 +138,14 @@ def _infeasibility(result: Result) -> Iterator[RenderableType]:
 def _cut(result: Result) -> Iterator[RenderableType]:
     if not result.cut:
         return
-    yield Text(f"\nRefused by simulation: {len(result.cut)}", style="bold")
-    for point in result.cut[:SHOWN_CUTS]:
-        reason = "; ".join(point.violated) or point.verdict.value
-        yield Text(f"  - {fmt.deployment_text(point.deployment)}: {reason}")
+    reasons = [
+        Text(f"{fmt.deployment_text(point.deployment)}: {'; '.join(point.violated) or point.verdict.value}")
+        for point in result.cut[:SHOWN_CUTS]
+    ]
     if len(result.cut) > SHOWN_CUTS:
-        yield Text(f"  - and {len(result.cut) - SHOWN_CUTS} more in result.json")
+        reasons.append(Text(f"and {len(result.cut) - SHOWN_CUTS} more in result.json"))
+    yield Text(f"\nRefused by simulation: {len(result.cut)}", style="bold")
+    yield _list(reasons)
 
 
 def _proof(result: Result) -> Iterator[RenderableType]:
@@ -142,27 +158,44 @@ def _proof(result: Result) -> Iterator[RenderableType]:
         facts.append(f"gap at most {fmt.share(result.gap)}")
     if facts:
         yield Text(f"\nProof: {', '.join(facts)}", style="bold")
-    yield from (_check_line(check.name, check.passed, check.detail) for check in result.checks)
-    yield from _provenance(result)
+    if result.checks:
+        yield _list(_check(check) for check in result.checks)
+    if result.provenance:
+        yield Text("\nStep times come from", style="bold")
+        yield _list(Text(line) for line in _provenance(result))
 
 
-def _check_line(name: str, passed: bool, detail: str) -> Text:
-    verdict = ("passed", "green") if passed else ("FAILED", "bold red")
-    return Text.assemble("  ", verdict, f"  {name}: {detail}" if detail else f"  {name}")
+def _check(check: Check) -> Text:
+    verdict = ("passed", "green") if check.passed else ("FAILED", "bold red")
+    return Text.assemble(verdict, f"  {check.name}: {check.detail}" if check.detail else f"  {check.name}")
 
 
-def _provenance(result: Result) -> Iterator[Text]:
-    """Families grouped by the basis of their coefficients, so that no default passes for a measurement."""
+def _provenance(result: Result) -> Iterator[str]:
+    """Families by the basis of their coefficients, so that no default passes for a measurement.
+
+    A basis may go on with its held-out error and, after a colon, its source; the source is in `result.json`.
+    """
     grouped: dict[str, list[str]] = {}
-    for family, basis in result.provenance.items():
-        grouped.setdefault(basis, []).append(family)
-    for basis, families in grouped.items():
-        yield Text(f"  step times, {basis}: {', '.join(families)}", style="dim")
+    one_accelerator = len({family.partition("/")[0] for family in result.provenance}) == 1
+    for name, origin in result.provenance.items():
+        family = name.partition("/")[2] if one_accelerator and "/" in name else name
+        basis, _, detail = origin.split(":")[0].partition(", ")
+        grouped.setdefault(basis, []).append(f"{family} ({detail})" if detail else family)
+    return (f"{basis}: {', '.join(families)}" for basis, families in grouped.items())
+
+
+def _list(lines: Iterable[Text]) -> RenderableType:
+    """Bulleted lines that wrap under themselves."""
+    bullets = Table.grid(padding=(0, 1))
+    for line in lines:
+        bullets.add_row("-", line)
+    return Padding(bullets, (0, 0, 0, 2))
 
 
 def _grid(*columns: str) -> Table:
+    """A table without lines; where the terminal is narrow, cells wrap between words and lose nothing."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        fixed = column not in ("deployment", "binding", "limit", "metric")
-        table.add_column(column, justify="right" if fixed else "left", no_wrap=fixed, overflow="fold")
+        words = column in ("binding", "limit", "metric", "predicted | simulated")
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     return table
