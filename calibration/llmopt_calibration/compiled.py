@@ -156,7 +156,7 @@ def _table(seconds: Tape, work: Tape, largest: int) -> Table:
     return np.concatenate([np.zeros((1, 4)), rows])
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def step_seconds(
     step: StepArrays, scratch: NDArray[np.float64], b: int, K: float, p: int, A: float, N: int, h: int
 ) -> float:
@@ -171,7 +171,7 @@ def step_seconds(
     return seconds
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def step_work(
     step: StepArrays, scratch: NDArray[np.float64], b: int, K: float, p: int, A: float, N: int, h: int
 ) -> tuple[float, float, float]:
@@ -189,14 +189,14 @@ def step_work(
     return flops, hbm_bytes, network_bytes
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _tabulated(step: StepArrays, column: int, n: int, N: int, h: int) -> float:
     if n >= len(step.rank_tokens) or len(step.engine_tokens) <= N or h >= len(step.heads):
         return np.nan
     return step.rank_tokens[n, column] + step.engine_tokens[N, column] + step.heads[h, column]
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _attention(tape: TapeArrays, scratch: NDArray[np.float64], count: float, load: float) -> float:
     """The first output of an attention tape; the others stay in `scratch`."""
     scratch[0] = count
