@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.refit import remeasured
+from llmopt_optimizer.loop.siblings import refused_siblings
 from llmopt_optimizer.loop.study import Study, pilots
 from llmopt_optimizer.loop.trials import Trial, covers, judged, verified
 from llmopt_optimizer.pareto import Front, FrontPoint
@@ -41,6 +42,8 @@ class Ledger:
     """The last front of untried deployments."""
     open_points: tuple[FrontPoint, ...]
     """Untried proposals of that front that no verified deployment matches."""
+    implied: frozenset[Assignment] = frozenset()
+    """Siblings of refused deployments that are refused with them."""
     timed_out: bool = False
 
     @property
@@ -89,7 +92,8 @@ def _turn(study: Study, ledger: Ledger, number: int, deadline: float, tell: Tell
 
 
 def _proposed(study: Study, ledger: Ledger, deadline: float) -> Ledger:
-    front = study.front(ledger.frozen, ledger.trials, _left(deadline))
+    settled = ledger.implied | {trial.assignment for trial in ledger.trials}
+    front = study.front(ledger.frozen, settled, _left(deadline))
     open_points = promising(front, ledger.trials, study.program.objectives)
     return replace(ledger, front=front, open_points=open_points)
 
@@ -131,7 +135,9 @@ def _simulated(
     )
     trials = (*ledger.trials, *new)
     frozen = remeasured(study.scenario, ledger.frozen, study.predictor, trials)
-    return replace(ledger, trials=trials, frozen=frozen)
+    parameters = frozen.parameters()
+    implied = ledger.implied.union(*(refused_siblings(study, parameters, trial) for trial in new))
+    return replace(ledger, trials=trials, frozen=frozen, implied=implied)
 
 
 def _spread_out(assignments: Sequence[Assignment]) -> list[Assignment]:

@@ -29,7 +29,7 @@ from llmopt_simulator import (
     replicate_until_decided,
 )
 
-MOST_REPLICATIONS_FACTOR = 4
+MOST_REPLICATIONS_FACTOR = 32
 """Replications may grow to this multiple of what was asked while a service level is undecided."""
 
 

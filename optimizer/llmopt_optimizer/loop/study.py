@@ -6,7 +6,7 @@ changes between rounds (frozen numbers, trials) is passed in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from llmopt_optimizer.formulation.build import build_program, needed_only
@@ -15,7 +15,6 @@ from llmopt_optimizer.frozen import Frozen, from_traffic
 from llmopt_optimizer.loop.prediction import Predictor, predictor
 from llmopt_optimizer.loop.service import workbench
 from llmopt_optimizer.loop.simulation import Simulations, simulations
-from llmopt_optimizer.loop.trials import Trial
 from llmopt_optimizer.pareto import Front, pareto
 from llmopt_optimizer.preparation import CompiledProgram, compile_program
 from llmopt_optimizer.program import Assignment, Limit, Objective, Program
@@ -40,14 +39,13 @@ class Study:
         search = self.scenario.problem.search
         return deployment_of(assignment, search.router, prefix_cache=search.prefix_cache)
 
-    def master(self, frozen: Frozen, trials: Iterable[Trial] = ()) -> Program:
-        """The program with the given frozen numbers, deployments already tried left out."""
-        excluded = frozenset(trial.assignment for trial in trials)
-        return replace(self.program, parameters=frozen.parameters(), excluded=excluded)
+    def master(self, frozen: Frozen, settled: Iterable[Assignment] = ()) -> Program:
+        """The program with the given frozen numbers, settled deployments left out."""
+        return replace(self.program, parameters=frozen.parameters(), excluded=frozenset(settled))
 
-    def front(self, frozen: Frozen, trials: Sequence[Trial], seconds: float) -> Front:
-        """The complete front of untried deployments as the expressions see it."""
-        return pareto(self.master(frozen, trials), self.compiled, seconds)
+    def front(self, frozen: Frozen, settled: Iterable[Assignment], seconds: float) -> Front:
+        """The complete front of the other deployments as the expressions see it."""
+        return pareto(self.master(frozen, settled), self.compiled, seconds)
 
 
 def open_study(scenario: Scenario) -> tuple[Study, Frozen]:
