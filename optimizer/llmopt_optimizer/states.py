@@ -23,7 +23,7 @@ from .program import ProgramError
 RootFunction = Callable[[Floats, NDArray[np.intp]], Floats]
 """g(x, rows): the right-hand sides of the equations of `rows` (indices) at x."""
 
-ROOT_TOLERANCE = 1e-13
+ROOT_TOLERANCE = 1e-15
 SAFE_STEPS = 40
 MAX_STEPS = 2000
 
