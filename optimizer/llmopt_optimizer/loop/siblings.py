@@ -7,7 +7,7 @@ without a simulation of its own. Deployments of another layout or size are never
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
 from sympy import Symbol
@@ -58,3 +58,36 @@ def _choices(choice: Choice, domains: Mapping[str, tuple[Number, ...]]) -> Itera
     names = [name for name, _ in choice.values]
     for values in product(*free):
         yield Choice(choice.pool, choice.variant, tuple(zip(names, values, strict=True)))
+
+
+def corrected_costs(
+    study: Study, parameters: Mapping[Symbol, float], trials: Iterable[Trial], candidate: Assignment
+) -> tuple[float, ...] | None:
+    """Signed objectives of an untried deployment as its simulated siblings suggest; None without siblings.
+
+    Formulas of siblings err alike, so each predicted objective is scaled by the ratio of simulation to formula
+    at the sibling whose prediction is nearest.
+    """
+    family = _family(candidate)
+    siblings = [t for t in trials if _family(t.assignment) == family and not t.observation.saturated]
+    own = study.predictor.at(candidate, parameters)
+    pairs = [(trial, study.predictor.at(trial.assignment, parameters)) for trial in siblings]
+    known = [(trial, predicted) for trial, predicted in pairs if predicted]
+    if not known or not own:
+        return None
+
+    def corrected(key: str) -> float:
+        trial, predicted = min(known, key=lambda pair: abs(pair[1][key] - own[key]))
+        simulated = trial.observation.metrics[key].value
+        return own[key] * simulated / predicted[key] if predicted[key] else simulated
+
+    return tuple(objective.sign * corrected(objective.metric) for objective in study.program.objectives)
+
+
+def _family(assignment: Assignment) -> tuple[object, ...]:
+    """What siblings have in common: everything but the caps."""
+    fixed = (
+        (choice.pool, choice.variant, tuple(pair for pair in choice.values if not pair[0].endswith(CAPS)))
+        for choice in assignment.choices
+    )
+    return (assignment.system, *fixed)
