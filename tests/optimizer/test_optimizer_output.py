@@ -51,7 +51,7 @@ def point(deployment: Deployment, cost: float, verdict: Verdict = Verdict.VERIFI
         predicted={COST: cost, TPOT: 0.031},
         simulated={COST: Estimate(cost * 1.01, cost, cost * 1.02), TPOT: Estimate(0.032, 0.0318, math.inf)},
         verdict=verdict,
-        violated=() if verdict is Verdict.VERIFIED else ("p95 TTFT 7.13 s > 2 s",),
+        violated=() if verdict is Verdict.VERIFIED else ("p95 TPOT ≤ 20.0 ms",),
         binding=("p95 TPOT ≤ 40 ms", "GPUs ≤ 16"),
         bound=cost,
         gap=0.0,
@@ -155,7 +155,7 @@ def test_the_recommendation_comes_first_and_is_verified(result: Result) -> None:
     text = printed(result)
     recommended = text.index("2 instances serving, each TP 4 on 4 H200-SXM")
     assert recommended < text.index("Front:") < text.index("Refused by simulation") < text.index("Proof:")
-    assert "p95 TTFT 7.13 s > 2 s" in text
+    assert "p95 TPOT ≤ 20.0 ms, simulated 32.0 ms" in text
 
 
 def test_nothing_is_recommended_without_a_verified_point(result: Result) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from llmopt_problems.deployment import Deployment, PoolDeployment
 from llmopt_problems.metrics_catalog import METRICS, STATISTICS, MetricInfo
+from llmopt_problems.schema.service import ServiceLevel
 from llmopt_problems.units import Dimension
 
 ABSENT = "–"
@@ -127,6 +128,12 @@ def metric_label(name: str) -> str:
     leading = [word for word in words if word in STATISTICS]
     rest = [_ACRONYMS.get(word, word) for word in words if word not in STATISTICS]
     return " ".join(leading + rest)
+
+
+def level_text(level: ServiceLevel) -> str:
+    """A service level as a person says it: `p95 TTFT ≤ 2.00 s`. It starts with the label of its metric."""
+    sign = "≤" if level.bound == "at_most" else "≥"
+    return f"{metric_label(level.key)} {sign} {metric_value(level.key, level.value)}"
 
 
 def statistic_of(name: str) -> tuple[str, str] | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from llmopt_optimizer.output.formatting import duration, metric_label, metric_value
+from llmopt_optimizer.output.formatting import duration, level_text, metric_label
 from llmopt_problems import Problem
-from llmopt_problems.schema import Objective, ServiceLevel
+from llmopt_problems.schema import Objective
 
 
 def problem_summary(problem: Problem) -> str:
@@ -14,7 +14,7 @@ def problem_summary(problem: Problem) -> str:
         "model": _model(problem),
         "hardware": _hardware(problem),
         "traffic": _traffic(problem),
-        "service levels": "; ".join(map(_level, problem.slo)) or "none",
+        "service levels": "; ".join(map(level_text, problem.slo)) or "none",
         "objectives": "; ".join(map(_objective, problem.objectives)),
         "modes": ", ".join(problem.search.modes),
         "verification": _verification(problem),
@@ -47,11 +47,6 @@ def _values(value: object) -> str:
 
 _NAMING = ("process", "distribution")
 """Keys whose value says it all."""
-
-
-def _level(level: ServiceLevel) -> str:
-    sign = "≤" if level.bound == "at_most" else "≥"
-    return f"{metric_label(level.key)} {sign} {metric_value(level.key, level.value)}"
 
 
 def _objective(objective: Objective) -> str:

@@ -6,6 +6,7 @@ verified points can be recommended, because only they are in `Result.front`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
@@ -139,13 +140,23 @@ def _cut(result: Result) -> Iterator[RenderableType]:
     if not result.cut:
         return
     reasons = [
-        Text(f"{fmt.deployment_text(point.deployment)}: {'; '.join(point.violated) or point.verdict.value}")
+        Text(f"{fmt.deployment_text(point.deployment)}: {_reason(point)}")
         for point in result.cut[:SHOWN_CUTS]
     ]
     if len(result.cut) > SHOWN_CUTS:
         reasons.append(Text(f"and {len(result.cut) - SHOWN_CUTS} more in result.json"))
     yield Text(f"\nRefused by simulation: {len(result.cut)}", style="bold")
     yield _list(reasons)
+
+
+def _reason(point: Point) -> str:
+    """The levels that a point breaks, each with what was simulated instead."""
+    found = {fmt.metric_label(name): fmt.metric_value(name, e.value) for name, e in point.simulated.items()}
+    reasons = (
+        f"{level}, simulated {found[label]}" if (label := re.split(" [≤≥] ", level)[0]) in found else level
+        for level in point.violated
+    )
+    return "; ".join(reasons) or point.verdict.value
 
 
 def _proof(result: Result) -> Iterator[RenderableType]:
