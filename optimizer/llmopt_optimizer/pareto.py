@@ -12,7 +12,7 @@ within its own tolerance is refused by exact numbers.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from typing import TypeAlias
@@ -35,6 +35,9 @@ from .translation.scope import NotTranslatable
 Box: TypeAlias = tuple[float, ...]
 """A local upper bound of signed costs: points of the box are below it in every objective."""
 ENUMERATION_CHECK_CELLS = 100_000
+COMPLETION_CELLS = 50_000_000
+"""Joint products up to this size are enumerated when the solver leaves boxes open."""
+COMPLETION_CELLS_PER_SECOND = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,28 @@ def front_of(space: Space, start: float, deadline: float | None) -> Front:
         if model is None:
             search.boxes.clear()
         else:
-            _run(search, model, cost_scale(space.program, model.tables), deadline)
+            _run(search, model, cost_scale(space.program, model.tables), _milp_deadline(space, deadline))
+            if search.boxes or search.unsettled:
+                search, route = _completed(space, search, deadline), f"{COLUMNS}, {ENUMERATION}"
     return _finished(space, search, route, start)
+
+
+def _milp_deadline(space: Space, deadline: float | None) -> float | None:
+    """When to give up on boxes so that enumeration, where it is possible at all, still ends in time."""
+    size = sum(table.size for table in space.tables)
+    if deadline is None or size > COMPLETION_CELLS:
+        return deadline
+    return deadline - size / COMPLETION_CELLS_PER_SECOND
+
+
+def _completed(space: Space, search: _Search, deadline: float | None) -> _Search:
+    """The front by enumeration when boxes are left and the joint product allows it, else as it stands."""
+    if sum(table.size for table in space.tables) > COMPLETION_CELLS:
+        return search
+    points, finished = enumerate_front(space.program, space.tables, deadline)
+    if not finished:
+        return replace(search, points=search.points + points)
+    return _Search([], points, solves=search.solves, message="boxes left by the solver closed by enumeration")
 
 
 def _run(search: _Search, model: SelectionModel, scale: CostScale, deadline: float | None) -> None:

@@ -79,7 +79,7 @@ def check_routes(seeds: range) -> None:
         check_enumeration(case, compiled, expected)
 
 
-@pytest.mark.parametrize("start", range(0, 10 * QUICK_BATCH, QUICK_BATCH))
+@pytest.mark.parametrize("start", range(0, 8 * QUICK_BATCH, QUICK_BATCH))
 def test_routes_agree_with_the_naive_judge(start: int) -> None:
     check_routes(range(start, start + QUICK_BATCH))
 
@@ -118,10 +118,10 @@ def check_direct(seeds: range) -> Counter[str]:
 
 
 def test_direct_route_never_proves_what_is_not_so(capsys: pytest.CaptureFixture[str]) -> None:
-    verdicts = check_direct(range(5000, 5040))
+    verdicts = check_direct(range(5000, 5030))
     with capsys.disabled():
-        print(f"\ndirect route (SCIP) on 40 random programs: {dict(verdicts)}")
-    assert verdicts["right"] >= 28
+        print(f"\ndirect route (SCIP) on 30 random programs: {dict(verdicts)}")
+    assert verdicts["right"] >= 22
 
 
 @pytest.mark.slow

@@ -55,15 +55,35 @@ def test_no_time_leaves_open_boxes_and_no_claim() -> None:
     assert front.status is SolveStatus.LIMIT
 
 
-def test_little_time_gives_points_with_valid_bounds() -> None:
+def test_boxes_that_the_solver_leaves_are_closed_by_enumeration() -> None:
     values = tuple(range(1, 200))
     front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=1.0)
-    if front.complete:
-        pytest.skip("this machine is fast enough to complete the front")
+    assert front.complete
+    assert front.status is SolveStatus.OPTIMAL
+    expected = naive_front({(a + c, a**-0.5 + 1 / c) for a in values for c in values})
+    assert len(front.points) == len(expected)
+    for point, vector in zip(front.points, expected, strict=True):
+        assert point.objectives == pytest.approx(vector, rel=1e-12)
+
+
+def naive_front(vectors: set[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Two objectives, sorted by the first: those that improve the second."""
+    kept: list[tuple[float, float]] = []
+    for vector in sorted(vectors):
+        if not kept or vector[1] < kept[-1][1] * (1 - 1e-9):
+            kept.append(vector)
+    return kept
+
+
+def test_spaces_too_large_to_enumerate_keep_their_open_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmopt_optimizer.pareto.COMPLETION_CELLS", 0)
+    values = tuple(range(1, 200))
+    front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=0.7)
+    assert not front.complete
     assert front.open_boxes
     assert front.status in (SolveStatus.FEASIBLE, SolveStatus.LIMIT)
     for point in front.points:
-        assert point.bound <= 2.0  # no cost is below 2: a valid bound cannot be above the best
+        assert point.bound <= 2.0  # the smallest cost is 2: a valid bound is not above it
         assert point.gap >= 0
 
 

@@ -1,6 +1,6 @@
 """Continuous symbols, and what they are multiplied by.
 
-A discrete factor times a continuous one is exact by perspective: with binaries h that pick the value d_i,
+A discrete factor times a bounded rest is exact by perspective: with binaries h that pick the value d_i,
 and parts w_i in [low h_i, high h_i] that sum to x, `sum d_i w_i` is d x. What is left, products of
 continuous terms, powers, exp and log, goes to the solver as it is.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 
 import pyomo.environ as pyo
-from sympy import Basic, Mul, Pow, exp, log
+from sympy import Basic, Integer, Mul, Pow, exp, log
 
 from ..monotone import EITHER
 from .scope import NotTranslatable, PyomoExpression, Scope, Translate
@@ -33,26 +33,26 @@ class SymbolReduction:
 
 @dataclass(frozen=True, slots=True)
 class PerspectiveReduction:
-    """A product of a discrete part of one factor and a bounded continuous part."""
+    """A product of a discrete part that reads one factor, and a bounded rest."""
 
     def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
-        """Products with both parts, the continuous one with a finite range."""
+        """Products with both parts, the rest with a finite range."""
         if not isinstance(expression, Mul):
             return False
-        discrete, continuous = _parts(expression, scope)
-        low, high = scope.range(continuous)
-        return len(scope.factors_of(discrete)) == 1 and continuous != 1 and -inf < low <= high < inf
+        discrete, rest = _parts(expression, scope)
+        low, high = scope.range(rest)
+        return discrete != 1 and rest != 1 and -inf < low <= high < inf
 
     def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
         """The sum of value times part."""
-        discrete, continuous = _parts(expression, scope)
-        low, high = scope.range(continuous)
+        discrete, rest = _parts(expression, scope)
+        low, high = scope.range(rest)
         values, hot = one_hot(discrete, scope)
         parts = [scope.free_variable(low, high) for _ in hot]
         for part, choice in zip(parts, hot, strict=True):
             scope.require(part <= high * choice)
             scope.require(part >= low * choice)
-        scope.require(pyo.quicksum(parts) == translate(continuous, EITHER))
+        scope.require(pyo.quicksum(parts) == translate(rest, EITHER))
         return pyo.quicksum(value * part for value, part in zip(values, parts, strict=True))
 
 
@@ -61,9 +61,10 @@ class SmoothReduction:
     """Products, powers with a constant exponent, exp and log: the solver's own operators."""
 
     def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
-        """Those nodes, at least one of whose symbols is continuous."""
-        power = isinstance(expression, Pow) and expression.exp.is_number
-        return (power or isinstance(expression, (Mul, exp, log))) and not scope.discrete(expression)
+        """Those nodes."""
+        return isinstance(expression, (Mul, exp, log)) or (
+            isinstance(expression, Pow) and expression.exp.is_number
+        )
 
     def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
         """The operator on the exactly translated arguments."""
@@ -85,7 +86,10 @@ def _power(expression: Pow, argument: PyomoExpression, scope: Scope) -> PyomoExp
 
 
 def _parts(expression: Mul, scope: Scope) -> tuple[Basic, Basic]:
-    """The product of the discrete arguments, and of the others."""
-    discrete = [argument for argument in expression.args if scope.discrete(argument)]
-    continuous = [argument for argument in expression.args if not scope.discrete(argument)]
-    return Mul(*discrete), Mul(*continuous)
+    """The arguments of the smallest discrete factor among those that stand alone, and all others."""
+    alone = [a for a in expression.args if scope.discrete(a) and len(scope.factors_of(a)) == 1]
+    if not alone:
+        return Integer(1), expression
+    smallest = min((scope.factors_of(a)[0] for a in alone), key=lambda factor: len(factor.hot))
+    own = [a for a in alone if scope.factors_of(a)[0] is smallest]
+    return Mul(*own), Mul(*(a for a in expression.args if a not in own))
