@@ -18,7 +18,7 @@ from sympy import Symbol
 
 from .lowering import Floats, Function, compile_expressions, terms_magnitude
 from .program import TOLERANCE, Constraint, Decision, State, Variant
-from .states import smallest_roots
+from .states import only_roots, smallest_roots
 
 Indices = NDArray[np.int64]
 BLOCK_ROWS = 1 << 16
@@ -162,7 +162,10 @@ class Block:
             return compiled.equation({**taken, symbol: x}, x.shape)[0]
 
         reads = compiled.equation.symbols
-        roots = smallest_roots(equation, lower, upper, symbol.name)
+        if compiled.state.increasing:
+            roots = smallest_roots(equation, lower, upper, symbol.name)
+        else:
+            roots = only_roots(equation, lower, upper)
         block = Block(self.code, {**values, symbol: roots}, self.dropped)
         return block.kept(~np.isnan(roots), f"no root of {symbol.name}")
 

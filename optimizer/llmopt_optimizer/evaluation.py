@@ -15,6 +15,7 @@ from sympy import Add, Symbol
 from .exact import DIGITS, Value, precise_value
 from .lowering import compile_expressions
 from .program import Assignment, Choice, Constraint, Pool, Program, State, System, Variant
+from .states import BISECTIONS
 
 SWEEP_STEPS = 20_000
 SWEEP_REACH = 1e-6
@@ -99,7 +100,8 @@ def _relative(excess: Value, scale: Value) -> Value:
 
 def _solve_state(state: State, known: Mapping[Symbol, Value]) -> tuple[Value, bool]:
     lower, upper = precise_value(state.lower, known), precise_value(state.upper, known)
-    reached = _sweep(state, known, float(lower), float(upper))
+    search = _sweep if state.increasing else _bisected
+    reached = search(state, known, float(lower), float(upper))
 
     def residual(x: Value) -> Value:
         return precise_value(state.equation, {**known, state.symbol: x}) - x
@@ -123,6 +125,19 @@ def _sweep(state: State, known: Mapping[Symbol, Value], lower: float, upper: flo
             break
         x = image
     return x
+
+
+def _bisected(state: State, known: Mapping[Symbol, Value], lower: float, upper: float) -> float:
+    """A point next to the only root of an equation that does not increase."""
+    function = compile_expressions((state.equation,))
+    values = {symbol: float(value) for symbol, value in known.items()}
+    for _ in range(BISECTIONS):
+        middle = (lower + upper) / 2
+        if float(function({**values, state.symbol: middle}, ())[0]) >= middle:
+            lower = middle
+        else:
+            upper = middle
+    return lower
 
 
 def _polished(residual: Callable[[Value], Value], start: Value) -> Value:

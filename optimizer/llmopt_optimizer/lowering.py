@@ -81,8 +81,8 @@ def compile_expressions(expressions: Iterable[Expr]) -> Function:
     listed = list(expressions)
     symbols = tuple(sorted({s for e in listed for s in e.free_symbols}, key=lambda s: (s.name, s.sort_key())))
     printer = _Printer({"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True})
-    # Common subexpressions as they stand: SymPy's preliminary factoring costs seconds on large Max and Min, and
-    # lambdify looks through what it is given as a tree, so it is given the small remainder.
+    # Common subexpressions as they stand: SymPy's preliminary factoring costs seconds on large Max and Min,
+    # and lambdify looks through what it is given as a tree, so it is given the small remainder.
     shared, reduced = cse(listed, optimizations=[])
     modules = [_NAMES, "numpy"]
     call = lambdify(symbols, reduced, modules=modules, printer=printer, cse=lambda rest: (shared, rest))

@@ -26,6 +26,8 @@ RootFunction = Callable[[Floats, NDArray[np.intp]], Floats]
 ROOT_TOLERANCE = 1e-15
 SAFE_STEPS = 40
 MAX_STEPS = 2000
+BISECTIONS = 90
+"""Halvings of a bracket: from nine decades of width to the spacing of floating-point numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,30 @@ def smallest_roots(equation: RootFunction, lower: Floats, upper: Floats, name: s
         f"state {name}: {search.rows.size} rows have no root to {ROOT_TOLERANCE:g} after {MAX_STEPS} steps; "
         "check that its equation does not decrease in the state and that its upper bound is finite"
     )
+
+
+def only_roots(equation: RootFunction, lower: Floats, upper: Floats) -> Floats:
+    """The x with x = g(x) in [lower, upper] of every row, g not increasing; nan where there is none.
+
+    `x - g(x)` then increases, so its sign alone leads to the root: bisection until the interval is as small
+    as numbers allow.
+    """
+    rows = np.flatnonzero(np.isfinite(lower) & (lower <= upper))
+    low, high = lower[rows].astype(np.float64), upper[rows].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        inside = (equation(low, rows) >= low) & (_below(equation(high, rows)) <= high)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        beyond = _below(equation(middle, rows)) <= middle
+        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+    roots = np.full(lower.shape, np.nan)
+    roots[rows[inside]] = ((low + high) / 2)[inside]
+    return roots
+
+
+def _below(image: Floats) -> Floats:
+    """g(x), minus infinity where it is no number: beyond a pole of a decreasing g there is no root."""
+    return np.where(np.isnan(image), -np.inf, image)
 
 
 def _start(equation: RootFunction, lower: Floats, upper: Floats, name: str) -> _Search:

@@ -60,7 +60,7 @@ def prefill_formulas(
     frozen = around.frozen
     parts = prefilling(inputs.law, inputs.symbols, frozen, rate_per_s, equal_inputs=around.equal_inputs)
     queue = routed_queue(around.router, parts.ranks, frozen.arrival_scv, frozen.prefill_scv)
-    waits = _wait_statistics(mean_wait_s(parts.load, parts.service_s, queue), parts.load, queue)
+    waits = _wait_statistics(around, mean_wait_s(parts.load, parts.service_s, queue), parts.load, queue)
     used = _used(inputs, parts.batch, parts.step_s, smaller(1, _engine_load(parts, inputs)))
     attributes = (
         {"send_s": transfer.send_s, "load": parts.load}
@@ -109,7 +109,9 @@ def decode_attributes(
     rate_per_s: Expr,
 ) -> dict[str, Expr]:
     """Attributes of a decode pool by name."""
-    waits = _wait_statistics(mean_wait_s(places.load, places.held_s, places.queue), places.load, places.queue)
+    waits = _wait_statistics(
+        around, mean_wait_s(places.load, places.held_s, places.queue), places.load, places.queue
+    )
     used = _used(inputs, parts.batch, parts.step_s, smaller(1, parts.batch.decodes))
     return (
         {
@@ -140,12 +142,16 @@ def _slots(memory: MemoryInputs, inputs: PoolInputs, frozen: FrozenSymbols) -> E
     return smaller(inputs.symbols.batch_cap, memory.kv_capacity_tokens / frozen.reserved_tokens)
 
 
-def _wait_statistics(mean_s: Expr, load: Expr, queue: Queue) -> dict[Statistic, Expr]:
+def _wait_statistics(around: Surroundings, mean_s: Expr, load: Expr, queue: Queue) -> dict[Statistic, Expr]:
+    """Mean and quantiles of a wait. In a closed loop the users bound every queue, so it has no exponential
+    tail.
+    """
     quantiles: dict[Statistic, Expr] = {
-        statistic: wait_quantile_s(mean_s, load, queue, probability)
+        statistic: mean_s if around.closed_loop else wait_quantile_s(mean_s, load, queue, probability)
         for statistic, probability in PROBABILITIES.items()
     }
-    return {"mean": mean_s} | quantiles
+    quantiles["mean"] = mean_s
+    return quantiles
 
 
 def _engine_load(parts: Prefilling, inputs: PoolInputs) -> Expr:

@@ -125,7 +125,8 @@ def _open_waits(parts: Serving, waits: _Waits) -> dict[Statistic, Expr]:
         + wait_quantile_s(place_s, waits.slot_load, waits.slots, probability)
         for statistic, probability in PROBABILITIES.items()
     }
-    return {"mean": parts.residual_s + turn_s + place_s} | quantiles
+    quantiles["mean"] = parts.residual_s + turn_s + place_s
+    return quantiles
 
 
 def _closed_waits(around: Surroundings, parts: Serving) -> dict[Statistic, Expr]:
@@ -142,4 +143,5 @@ def _itl(parts: Serving) -> dict[Statistic, Expr]:
         )
         for statistic, probability in PROBABILITIES.items()
     }
-    return {"mean": parts.step_s} | quantiles
+    quantiles["mean"] = parts.step_s
+    return quantiles

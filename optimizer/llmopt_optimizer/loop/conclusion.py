@@ -42,7 +42,7 @@ def concluded(study: Study, ledger: Ledger, seconds: float) -> Result:
         provenance=_provenance(study),
         space_size=study.program.size,
         seconds=seconds,
-        gap=max((point.gap for point in front), default=math.nan),
+        gap=_whole_gap(ledger, front, best, objectives),
     )
     return _answered(ledger, bare) if front else refused(study, ledger, bare)
 
@@ -83,6 +83,17 @@ def _bound(trial: Trial, ledger: Ledger, objectives: Sequence[Objective]) -> flo
     rivals = [_costs(point, objectives) for point in ledger.front.points]
     firsts = [c[0] for c in rivals if all(a <= b for a, b in zip(c[1:], own[1:], strict=True))]
     return min([own[0], *firsts])
+
+
+def _whole_gap(
+    ledger: Ledger, front: Sequence[Point], best: Sequence[Trial], objectives: Sequence[Objective]
+) -> float:
+    """Largest gap of the points, and of the best first objective against untried points worth trying."""
+    if not front:
+        return math.nan
+    own = best[0].costs(objectives)[0]
+    ahead = [own - _costs(point, objectives)[0] for point in ledger.open_points]
+    return max([point.gap for point in front] + [max(0.0, ahead_of) / abs(own) for ahead_of in ahead])
 
 
 def _costs(point: FrontPoint, objectives: Sequence[Objective]) -> tuple[float, ...]:

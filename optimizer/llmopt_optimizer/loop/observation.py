@@ -41,7 +41,9 @@ def observation(scenario: Scenario, deployment: Deployment, evidence: Evidence) 
     """The evidence of a simulated deployment, completed with what its accelerators cost and draw."""
     measured = {name: _estimate(interval) for name, interval in _intervals(scenario, evidence).items()}
     saturated = measured["saturated"].value > 0
-    memory = {pool.role: _memory(scenario, pool, measured) for pool in deployment.pools}
+    memory: dict[str, Mapping[str, float]] = {
+        pool.role: _memory(scenario, pool, measured) for pool in deployment.pools
+    }
     fixed = _fixed_metrics(scenario, deployment, memory)
     rate = _output_rate(scenario, measured, saturated=saturated)
     power = _power(scenario, deployment, measured)

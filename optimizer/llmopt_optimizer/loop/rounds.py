@@ -101,7 +101,9 @@ def _proposed(study: Study, ledger: Ledger, deadline: float) -> Ledger:
         settled = ledger.implied | {trial.assignment for trial in ledger.trials}
         front = study.front(ledger.frozen, settled, _left(deadline))
         hopeful = promising(front, ledger.trials, study.program.objectives)
-        hopeless = frozenset(p.assignment for p in hopeful if _settled_by_siblings(study, ledger, p.assignment))
+        hopeless = frozenset(
+            p.assignment for p in hopeful if _settled_by_siblings(study, ledger, p.assignment)
+        )
         worth = tuple(point for point in hopeful if point.assignment not in hopeless)
         ledger = replace(ledger, front=front, open_points=worth, implied=ledger.implied | hopeless)
         if worth or not hopeless or time.monotonic() >= deadline:

@@ -72,9 +72,9 @@ def pool_memory(scenario: Scenario, pool: PoolDeployment) -> PoolMemory:
     capacity = law.kv_capacity_tokens(site.accelerator.hbm_bytes, site.search.memory_fraction).xreplace(caps)
     if capacity < 1:
         raise DeploymentError(
-            f"{pool.role} pool: {scenario.model.name} in {scenario.precision.weights} leaves no room for a KV "
-            f"cache on {pool.accelerator} with TP {pool.layout.tp} and PP {pool.layout.pp}: raise one of them, "
-            "lower chunk_tokens or batch_cap, or use a smaller precision"
+            f"{pool.role} pool: {scenario.model.name} in {scenario.precision.weights} leaves no room for a "
+            f"KV cache on {pool.accelerator} with TP {pool.layout.tp} and PP {pool.layout.pp}: raise one of "
+            "them, lower chunk_tokens or batch_cap, or use a smaller precision"
         )
     return PoolMemory(
         weights=float(law.weight_bytes),

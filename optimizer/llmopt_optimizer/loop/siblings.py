@@ -1,8 +1,9 @@
 """What a refused deployment says of its siblings: those that differ only in chunk size and batch cap.
 
-Siblings run the same accelerators in the same layout and number, so their formulas err alike. When simulation
-refuses a deployment for a metric, a sibling that the formulas find no better in that metric is refused with it,
-without a simulation of its own. Deployments of another layout or size are never judged this way.
+Siblings run the same accelerators in the same layout and number, so their formulas err alike. When
+simulation refuses a deployment for a metric, a sibling that the formulas find no better in that metric is
+refused with it, without a simulation of its own. Deployments of another layout or size are never judged
+this way.
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ SAME = 1e-9
 CAPS = ("chunk_tokens", "batch_cap")
 
 
-def refused_siblings(
-    study: Study, parameters: Mapping[Symbol, float], trial: Trial
-) -> frozenset[Assignment]:
+def refused_siblings(study: Study, parameters: Mapping[Symbol, float], trial: Trial) -> frozenset[Assignment]:
     """The siblings of a refused trial that are refused with it; empty for a verified trial."""
     signs = {limit.metric: limit.sign for limit in study.program.limits}
     missed = [key for key in trial.violated if key in signs]
@@ -65,8 +64,8 @@ def corrected_costs(
 ) -> tuple[float, ...] | None:
     """Signed objectives of an untried deployment as its simulated siblings suggest; None without siblings.
 
-    Formulas of siblings err alike, so each predicted objective is scaled by the ratio of simulation to formula
-    at the sibling whose prediction is nearest.
+    Formulas of siblings err alike, so each predicted objective is scaled by the ratio of simulation to
+    formula at the sibling whose prediction is nearest.
     """
     family = _family(candidate)
     siblings = [t for t in trials if _family(t.assignment) == family and not t.observation.saturated]

@@ -17,7 +17,7 @@ from llmopt_optimizer.loop.service import workbench
 from llmopt_optimizer.loop.simulation import Simulations, simulations
 from llmopt_optimizer.pareto import Front, pareto
 from llmopt_optimizer.preparation import CompiledProgram, compile_program
-from llmopt_optimizer.program import Assignment, Limit, Objective, Program
+from llmopt_optimizer.program import Assignment, Limit, Objective, Program, Sense
 from llmopt_optimizer.scenario import Scenario
 from llmopt_optimizer.solving import solve
 from llmopt_problems.deployment import Deployment
@@ -81,5 +81,5 @@ def pilots(study: Study, frozen: Frozen, seconds: float) -> list[Assignment]:
     return list(found)
 
 
-def _better(limit: Limit) -> str:
+def _better(limit: Limit) -> Sense:
     return "minimize" if limit.direction == "at_most" else "maximize"
