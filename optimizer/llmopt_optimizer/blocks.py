@@ -108,7 +108,7 @@ def _expansion_order(variant: Variant) -> tuple[int, ...]:
     order: list[Symbol] = []
     while waiting:
         waiting = [symbols - set(order) for symbols in waiting if symbols - set(order)]
-        new = min(waiting, key=lambda symbols: prod(sizes[s] for s in symbols), default=set())
+        new: set[Symbol] = min(waiting, key=lambda symbols: prod(sizes[s] for s in symbols), default=set())
         order += sorted(new, key=lambda s: (sizes[s], s.name))
     order += sorted(set(sizes) - set(order), key=lambda s: (sizes[s], s.name))
     return tuple([decision.symbol for decision in variant.decisions].index(symbol) for symbol in order)

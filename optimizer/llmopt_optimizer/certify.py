@@ -32,15 +32,16 @@ def certified(
 
     `tabulated` must hold the columns of the program without pruning.
     """
-    if result.assignment is None:
+    assignment = result.assignment
+    if assignment is None:
         return _without_assignment(program, tabulated, result, deadline)
-    checks, metrics = _feasibility(program, result.assignment)
+    checks, metrics = _feasibility(program, assignment)
     result = replace(result, checks=tuple(checks), metrics=metrics)
     if not all(check.passed for check in checks):
         return replace(result, status=SolveStatus.ERROR, message="the assignment fails a check")
     cost = program.objectives[0].sign * metrics[program.objectives[0].metric]
     value = _agreement(result.objective, metrics[program.objectives[0].metric])
-    optimality = _optimality(program, tabulated, result.assignment, cost, deadline)
+    optimality = _optimality(program, tabulated, assignment, cost, deadline)
     return _judged(replace(result, checks=(*checks, value, *optimality)), program)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import mpmath
+import numpy as np
 from sympy import Add, Symbol
 
 from .exact import DIGITS, Value, precise_value
@@ -52,7 +53,9 @@ def evaluate(program: Program, assignment: Assignment) -> Evaluation:
 
 def _evaluate(program: Program, system: System, assignment: Assignment) -> Evaluation:
     parameters = {symbol: mpmath.mpf(value) for symbol, value in program.parameters.items()}
-    known, margins, smallest = dict(parameters), {}, {}
+    known = dict(parameters)
+    margins: dict[str, Value] = {}
+    smallest: dict[str, bool] = {}
     for pool, choice in zip(system.pools, assignment.choices, strict=True):
         variant = _variant(pool, choice)
         local = parameters | _decisions(variant, choice)
@@ -115,10 +118,10 @@ def _solve_state(state: State, known: Mapping[Symbol, Value]) -> tuple[Value, bo
 def _sweep(state: State, known: Mapping[Symbol, Value], lower: float, upper: float) -> float:
     """The end of `x <- g(x)` from below; every root is at or above it."""
     function = compile_expressions((state.equation,))
-    values = {symbol: float(value) for symbol, value in known.items()}
+    values = {symbol: np.asarray(float(value)) for symbol, value in known.items()}
     x = lower
     for _ in range(SWEEP_STEPS):
-        image = float(function({**values, state.symbol: x}, ())[0])
+        image = float(function({**values, state.symbol: np.asarray(x)}, ())[0])
         if not image <= upper * (1 + 1e-9):
             raise EvaluationError(f"state {state.symbol} has no root up to its upper bound {upper:g}")
         if image - x <= 1e-15 * abs(x):
@@ -130,10 +133,10 @@ def _sweep(state: State, known: Mapping[Symbol, Value], lower: float, upper: flo
 def _bisected(state: State, known: Mapping[Symbol, Value], lower: float, upper: float) -> float:
     """A point next to the only root of an equation that does not increase."""
     function = compile_expressions((state.equation,))
-    values = {symbol: float(value) for symbol, value in known.items()}
+    values = {symbol: np.asarray(float(value)) for symbol, value in known.items()}
     for _ in range(BISECTIONS):
         middle = (lower + upper) / 2
-        if float(function({**values, state.symbol: middle}, ())[0]) >= middle:
+        if float(function({**values, state.symbol: np.asarray(middle)}, ())[0]) >= middle:
             lower = middle
         else:
             upper = middle

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from sympy import Add, Basic, Expr, Float, Max, Min, Mul, Symbol
 
 from .lowering import Floats, Function, compile_expressions, terms_magnitude
@@ -92,7 +93,7 @@ class Requirement:
     scale: Measure
     relaxable: bool
 
-    def holds(self, known: Mapping[Symbol, Floats]) -> Floats:
+    def holds(self, known: Mapping[Symbol, Floats]) -> NDArray[np.bool_]:
         """Boolean array: where the requirement is met (never for nan)."""
         with np.errstate(invalid="ignore"):
             return self.measure.values(known) <= self.bound + TOLERANCE * self.scale.values(known)

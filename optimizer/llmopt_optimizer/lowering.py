@@ -33,7 +33,7 @@ def snapped_floor(value: Floats) -> Floats:
     return np.floor(value + SNAP * np.abs(value))
 
 
-class _Printer(NumPyPrinter):  # type: ignore[misc]
+class _Printer(NumPyPrinter):
     """NumPyPrinter whose Max, Min and Piecewise broadcast and whose ceiling and floor snap."""
 
     def _print_Max(self, expr: Expr) -> str:  # noqa: N802  (SymPy finds printers by this name)

@@ -42,8 +42,9 @@ class _Search:
     high: Floats
 
     def take(self, mask: NDArray[np.bool_]) -> _Search:
-        fields = (self.rows, self.x, self.image, self.previous, self.previous_image, self.high)
-        return _Search(*(array[mask] for array in fields))
+        """Only these rows."""
+        floats = (self.x, self.image, self.previous, self.previous_image, self.high)
+        return _Search(self.rows[mask], *(array[mask] for array in floats))
 
 
 def smallest_roots(equation: RootFunction, lower: Floats, upper: Floats, name: str) -> Floats:

@@ -54,7 +54,9 @@ class PiecewiseReduction:
         low, high = scope.range(expression)
         if not (low > -inf and high < inf):
             raise NotTranslatable(expression, "its range is not bounded; bound the symbols that it reads")
-        result, earlier, branches = scope.variable(low, high), [], []
+        result = scope.variable(low, high)
+        earlier: list[PyomoExpression] = []
+        branches: list[PyomoExpression] = []
         for value, condition in expression.args:
             holds = _indicator(condition, scope, translate)
             branch = scope.binary()

@@ -80,9 +80,8 @@ def table_values(expression: Basic, axes: list[Mapping[Symbol, Floats]]) -> Floa
     """The expression on the product of the axes, one array axis each."""
     known: dict[Symbol, Floats] = {}
     for axis, values in enumerate(axes):
-        shape = [1] * len(axes)
-        shape[axis] = -1
-        known |= {symbol: array.reshape(shape) for symbol, array in values.items()}
+        along = [-1 if other == axis else 1 for other in range(len(axes))]
+        known |= {symbol: array.reshape(along) for symbol, array in values.items()}
     shape = np.broadcast_shapes(*(array.shape for array in known.values()))
     return compile_expressions((expression,))(known, shape)[0]
 
