@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sympy import Symbol
 
+from .algebra import symbols_of
 from .lowering import Floats, Function, compile_expressions, terms_magnitude
 from .program import TOLERANCE, Constraint, Decision, State, Variant
 from .states import only_roots, smallest_roots
@@ -101,7 +102,7 @@ def _comparison(constraint: Constraint) -> Function:
 def _expansion_order(variant: Variant) -> tuple[int, ...]:
     """Greedy: next come the decisions of the constraint that needs the smallest product of new domains."""
     sizes = {decision.symbol: len(decision.values) for decision in variant.decisions}
-    waiting = [c.expression.free_symbols for c in variant.constraints]
+    waiting = [symbols_of(c.expression) for c in variant.constraints]
     waiting = [
         symbols & set(sizes) for symbols in waiting if not symbols & {s.symbol for s in variant.states}
     ]

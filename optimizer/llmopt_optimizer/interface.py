@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sympy import Add, Basic, Expr, Float, Max, Min, Mul, Symbol
 
+from .algebra import symbols_of
 from .lowering import Floats, Function, compile_expressions, terms_magnitude
 from .program import TOLERANCE, Limit, System
 
@@ -43,7 +44,7 @@ class Separation:
 
     def pools(self, expression: Basic) -> frozenset[int]:
         """Positions of the pools whose attributes the expression reads."""
-        return frozenset(self.owner[s] for s in expression.free_symbols if s in self.owner)
+        return frozenset(self.owner[s] for s in symbols_of(expression) if s in self.owner)
 
 
 def separate(expression: Basic, separation: Separation) -> Basic:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from sympy import Abs, Add, Expr, Symbol, cse, lambdify
 from sympy.printing.numpy import NumPyPrinter
 
+from .algebra import symbols_of
+
 Floats = NDArray[np.float64]
 SNAP = 1e-12
 """Relative distance to an integer below which ceiling and floor take the integer."""
@@ -79,11 +81,11 @@ class Function:
 def compile_expressions(expressions: Iterable[Expr]) -> Function:
     """One numpy function for several expressions over the symbols that they read."""
     listed = list(expressions)
-    symbols = tuple(sorted({s for e in listed for s in e.free_symbols}, key=lambda s: (s.name, s.sort_key())))
+    symbols = tuple(sorted(symbols_of(*listed), key=lambda s: (s.name, s.sort_key())))
     printer = _Printer({"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True})
     # Common subexpressions as they stand: SymPy's preliminary factoring costs seconds on large Max and Min,
     # and lambdify looks through what it is given as a tree, so it is given the small remainder.
-    shared, reduced = cse(listed, optimizations=[])
+    shared, reduced = cse(listed, optimizations=[], order="none")
     modules = [_NAMES, "numpy"]
     call = lambdify(symbols, reduced, modules=modules, printer=printer, cse=lambda rest: (shared, rest))
     return Function(symbols, call)

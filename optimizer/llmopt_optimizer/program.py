@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from sympy import Expr, Symbol
 
+from .algebra import symbols_of
+
 Number: TypeAlias = int | float
 Sense: TypeAlias = Literal["minimize", "maximize"]
 Direction: TypeAlias = Literal["at_most", "at_least"]
@@ -256,7 +258,7 @@ def _require_unique(where: str, what: str, items: Iterable[object]) -> None:
 
 
 def _require_known(where: str, expression: Expr, known: set[Symbol]) -> None:
-    unknown = sorted(str(symbol) for symbol in expression.free_symbols - known)
+    unknown = sorted(str(symbol) for symbol in symbols_of(expression) - known)
     if unknown:
         raise ProgramError(
             f"{where} reads {unknown}, which nothing defines: add a decision, state or parameter"

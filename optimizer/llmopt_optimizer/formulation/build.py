@@ -14,6 +14,7 @@ from sympy import Expr, Integer
 from llmopt_calibration.memory import MemorySymbols, memory_law
 from llmopt_calibration.step import SymbolicLayout, step_law
 from llmopt_calibration.step.rules import layout_rules
+from llmopt_optimizer.algebra import symbols_of
 from llmopt_optimizer.formulation.deployments import PREFILL_BATCH_CAP
 from llmopt_optimizer.formulation.domains import decisions_of
 from llmopt_optimizer.formulation.levels import limit_of
@@ -49,7 +50,7 @@ def needed_only(program: Program) -> Program:
 def _restricted(system: System, keys: Iterable[str]) -> System:
     metrics = {key: system.metrics[key] for key in sorted(keys)}
     expressions = [*metrics.values(), *(constraint.expression for constraint in system.constraints)]
-    read = set().union(*(expression.free_symbols for expression in expressions))
+    read = symbols_of(*expressions)
 
     def kept(variant: Variant) -> Variant:
         attributes = {symbol: value for symbol, value in variant.attributes.items() if symbol in read}
