@@ -18,8 +18,8 @@ from numba import njit
 
 from llmopt_calibration import compiled, tape
 
-entry = njit(cache=True, _nrt=False)
-"""Compiles what Python calls."""
+entry = njit(cache=True, nogil=True, _nrt=False)
+"""Compiles what Python calls; it touches no Python object, so other threads may run beside it."""
 
 inner = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Compiles what only the kernel calls."""
