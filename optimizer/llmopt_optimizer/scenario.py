@@ -12,9 +12,10 @@ from llmopt_calibration import coefficients
 from llmopt_calibration.coefficients import CoefficientSet
 from llmopt_calibration.precision import Precision
 from llmopt_problems import Problem, catalog
+from llmopt_problems.fit import model_of, require_context
 from llmopt_problems.hardware.spec import AcceleratorSpec
 from llmopt_problems.models.spec import ModelSpec, MoeFfn
-from llmopt_problems.schema.resources import AcceleratorOffer, ModelChoice
+from llmopt_problems.schema.resources import AcceleratorOffer
 from llmopt_problems.schema.search import Search
 from llmopt_problems.traffic import TrafficSummary, traffic_summary
 
@@ -48,18 +49,13 @@ class Scenario:
 
 def resolve(problem: Problem) -> Scenario:
     """Look up everything that `problem` names; `ProblemError` for a name that no catalog has."""
-    model = _model(problem.model)
+    model = model_of(problem)
     weights = problem.model.weights
     precision = Precision(model.native_weights if weights == "native" else weights, problem.model.kv_cache)
     sites = tuple(_site(problem, offer, model) for offer in problem.hardware.accelerators)
-    return Scenario(problem, model, precision, sites, traffic_summary(problem.traffic))
-
-
-def _model(choice: ModelChoice) -> ModelSpec:
-    if choice.config is not None:
-        return catalog.model_from_config(choice.config)
-    assert choice.name is not None  # the schema requires one of the two
-    return catalog.model(choice.name)
+    traffic = traffic_summary(problem.traffic)
+    require_context(problem, model, traffic)
+    return Scenario(problem, model, precision, sites, traffic)
 
 
 def _site(problem: Problem, offer: AcceleratorOffer, model: ModelSpec) -> Site:

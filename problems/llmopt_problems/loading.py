@@ -17,6 +17,7 @@ from yaml.nodes import Node, ScalarNode
 from . import catalog, examples
 from .document import Spot, check_tree, compose, fault_at, locate, plain, read_text
 from .errors import Fault, ProblemError, RuleError, located
+from .fit import unfit
 from .overrides import apply_override
 from .schema import Problem
 from .suggestions import choices_at, did_you_mean, fields_at
@@ -52,6 +53,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Problem:
         check_tree(root)
     problem = _validated(root, source.parent)
     _check_names(root, problem)
+    _check_fit(root, problem)
     return problem
 
 
@@ -88,6 +90,17 @@ def _check_names(root: Node, problem: Problem) -> None:
             mark = spot.node.start_mark
             placed = located(error, mark.name, mark.line + 1, mark.column + 1, spot.path)
             faults.extend(placed.faults)
+    if faults:
+        raise ProblemError(*faults)
+
+
+def _check_fit(root: Node, problem: Problem) -> None:
+    """ProblemError for a model or requests that nothing on offer can hold."""
+    spots = [(locate(root, rule.at), rule) for rule in unfit(problem)]
+    faults = [
+        fault_at(spot.node, rule.what, rule.rule, rule.remedy, None, spot.path).faults[0]
+        for spot, rule in spots
+    ]
     if faults:
         raise ProblemError(*faults)
 

@@ -14,7 +14,6 @@ from llmopt_optimizer.loop.trials import Trial, nondominated, verified
 from llmopt_optimizer.pareto import FrontPoint
 from llmopt_optimizer.program import Objective
 from llmopt_optimizer.result import Check, Point, Result, Status, Verdict
-from llmopt_optimizer.solvers.outcome import SolveStatus
 from llmopt_problems.schema.service import ServiceLevel
 
 BINDING = 0.02
@@ -127,14 +126,18 @@ def _checks(ledger: Ledger, best: Sequence[Trial]) -> tuple[Check, ...]:
         all(trial.verdict is Verdict.VERIFIED for trial in best),
         f"{len(best)} deployments keep every service level; {len(ledger.trials)} simulated in {runs} runs",
     )
-    complete = Check(
-        "last front complete",
-        ledger.front is not None and (ledger.front.complete or ledger.front.status is SolveStatus.INFEASIBLE),
-        f"{ledger.front.solves if ledger.front else 0} solves, no open box"
-        if ledger.front and ledger.front.complete
-        else "the solver left boxes open",
+    return (*solver, _completeness(ledger), simulation)
+
+
+def _completeness(ledger: Ledger) -> Check:
+    name, front = "last front complete", ledger.front
+    if front is None:
+        return Check(name, False, "the search was stopped before a first front was solved")
+    if front.complete:
+        return Check(name, True, f"{front.solves} solves, no open box")
+    return Check(
+        name, False, f"{len(front.open_boxes)} boxes are open: {front.message or front.status.sentence}"
     )
-    return (*solver, complete, simulation)
 
 
 def _provenance(study: Study) -> dict[str, str]:

@@ -65,7 +65,7 @@ def _impossible(study: Study, ledger: Ledger, bare: Result) -> Result:
         status=Status.INFEASIBLE,
         message=message,
         conflicts=groups,
-        relaxations=conflict.relaxations,
+        relaxations=conflict.relaxations if conflict.groups else (),
     )
 
 
