@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -45,6 +45,13 @@ def precise_value(expression: Basic, known: Mapping[Symbol, Value]) -> Value:
     """
     with mpmath.workdps(DIGITS):
         return _value(expression, known, {})
+
+
+def precise_values(expressions: Iterable[Basic], known: Mapping[Symbol, Value]) -> list[Value]:
+    """Several expressions at `known`, their shared parts computed once; otherwise as `precise_value`."""
+    seen: dict[Basic, Value] = {}
+    with mpmath.workdps(DIGITS):
+        return [_value(expression, known, seen) for expression in expressions]
 
 
 def _value(expression: Basic, known: Mapping[Symbol, Value], seen: dict[Basic, Value]) -> Value:
