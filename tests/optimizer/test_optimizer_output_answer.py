@@ -1,5 +1,6 @@
 """What Python callers get: an answer with frames, files and text, and a problem in words."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,11 @@ def test_every_bundled_problem_is_summed_up(example: str) -> None:
     assert problem.model.name is not None
     assert problem.model.name in lines[1]
     assert len(problem.slo) == 0 or "≤" in lines[4] or "≥" in lines[4]
+
+
+def test_the_problem_in_a_result_loads_again(result: Result, tmp_path: Path) -> None:
+    problem = load("quickstart")
+    Answer(problem, result).write(tmp_path)
+    asked = json.loads((tmp_path / "result.json").read_text())["problem"]
+    (tmp_path / "again.json").write_text(json.dumps(asked))
+    assert load(tmp_path / "again.json") == problem

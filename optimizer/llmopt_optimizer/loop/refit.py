@@ -26,6 +26,7 @@ from llmopt_problems.deployment import Mode
 from llmopt_problems.metrics_catalog import STATISTICS, metric_key
 
 HOPEFUL_QUANTILE = 0.25
+"""Quantile of the ratios that is frozen; shares that are better when larger take the opposite one."""
 
 
 def remeasured(scenario: Scenario, frozen: Frozen, predictor: Predictor, trials: Sequence[Trial]) -> Frozen:
@@ -79,7 +80,8 @@ def _spreads(
     attained = [trial.observation.metrics["slo_attainment"].value for trial in trials]
     attainment = attainment_symbol(mode)
     if attained and max(attained) > 0:
-        found[attainment] = _record(frozen, attainment, float(np.mean(attained)), attained)
+        hopeful = float(np.quantile(attained, 1 - HOPEFUL_QUANTILE))
+        found[attainment] = _record(frozen, attainment, hopeful, attained)
     return {symbol: record for symbol, record in found.items() if record is not None}
 
 

@@ -29,7 +29,7 @@ def simulation_text(simulation: Simulation, problem: Problem) -> str:
     """The document as JSON text that ends in a newline; the same simulation gives the same bytes."""
     document = SimulationDocument(
         llmopt_version=version("llmopt"),
-        problem=problem.model_dump(mode="json", by_alias=True, exclude_none=True),
+        problem=problem.model_dump(mode="json", exclude_none=True),
         simulation=simulation,
     )
     return document.model_dump_json(indent=2) + "\n"

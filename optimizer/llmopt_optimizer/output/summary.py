@@ -35,7 +35,7 @@ def _hardware(problem: Problem) -> str:
 
 def _traffic(problem: Problem) -> str:
     """The traffic section as the file would give it: process and lengths with their parameters."""
-    sections = problem.traffic.model_dump(mode="json", by_alias=True, exclude_none=True)
+    sections = problem.traffic.model_dump(mode="json", exclude_none=True)
     return "; ".join(f"{key} {_values(value)}" for key, value in sections.items())
 
 

@@ -32,5 +32,5 @@ def write(result: Result, problem: Problem, directory: str | Path) -> tuple[Path
 
 def document_text(result: Result, problem: Problem) -> str:
     """The content of `result.json`."""
-    asked = problem.model_dump(mode="json", by_alias=True, exclude_none=True)
+    asked = problem.model_dump(mode="json", exclude_none=True)
     return result_text(result, asked, version("llmopt"))
