@@ -29,6 +29,8 @@ class Requests:
     block_ids: NDArray[np.int64]
     """Dense non-negative ids, shape (block_offsets[-1],)."""
     block_tokens: int
+    class_ids: NDArray[np.int64] | None = None
+    """Class of each request, shape (n,), counted from 0 in the order of the problem file; None: one class."""
 
     def __len__(self) -> int:
         """Number of requests."""
@@ -37,8 +39,18 @@ class Requests:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workload:
-    """Requests and how they come: open loop at their arrival times, or closed loop."""
+    """Requests and how they come: open loop at their arrival times, or closed loop; both may have users think."""
 
     requests: Requests
     concurrency: int | None = None
     """Closed loop: that many users, each sending its next request when its last one ends."""
+    think_s: NDArray[np.float64] | None = None
+    """Seconds between the end of the answer that a request waits for and its own arrival, shape (n,); None:
+    no time. In a closed loop a request waits for the one that its user sent before, the first of each user
+    for time 0; in an open loop for the one that it `follows`.
+    """
+    follows: NDArray[np.int64] | None = None
+    """Open loop: the earlier request, by index, whose answer a request waits for, shape (n,), or -1; None: no
+    request waits. A request that waits arrives when that answer has ended and `think_s` is over; its
+    `arrival_s` is what that would be if answers took no time.
+    """
