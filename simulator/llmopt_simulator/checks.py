@@ -30,8 +30,8 @@ def _problems(
     yield from _request_problems(workload.requests)
     yield from _arrival_problems(workload)
     yield from _pool_problems(deployment, service)
-    if not 0.0 <= options.warmup_fraction < 1.0:
-        yield f"warmup_fraction is {options.warmup_fraction}: give a share of the requests in [0, 1)"
+    if options.warmup_fraction is not None and not 0.0 <= options.warmup_fraction < 1.0:
+        yield f"warmup_fraction is {options.warmup_fraction}: give a share of the requests in [0, 1), or None"
 
 
 def _request_problems(requests: Requests) -> Iterator[str]:

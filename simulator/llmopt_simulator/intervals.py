@@ -19,6 +19,14 @@ class Interval:
     high: float
 
 
+def relative_half_width(interval: Interval) -> float:
+    """Half of an interval's length over its value: the precision of an estimate; infinite where unknown."""
+    half = 0.5 * (interval.high - interval.low)
+    if half == 0.0:
+        return 0.0
+    return half / abs(interval.value) if math.isfinite(half) and interval.value != 0.0 else math.inf
+
+
 def percentile(values: NDArray[np.float64], percent: float) -> float:
     """The smallest value that at least `percent` of all values do not exceed; NaN of nothing."""
     if len(values) == 0:

@@ -18,5 +18,5 @@ class SimulationOptions:
     balance_abs_threshold: float = 32.0
     """Queues are out of balance when longest − shortest exceeds this and the relative threshold too."""
     balance_rel_threshold: float = 1.0001
-    warmup_fraction: float = 0.1
-    """Share of the requests, the first ones, that no metric counts."""
+    warmup_fraction: float | None = 0.1
+    """Share of the requests, the first ones, that no metric counts; None lets MSER-5 find it (`warmup`)."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from llmopt_problems.deployment import Deployment
 from llmopt_problems.traffic.requests import Workload
+from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.frozen import frozen_parameters
-from llmopt_simulator.intervals import Interval, mean_interval
+from llmopt_simulator.intervals import Interval, mean_interval, relative_half_width
 from llmopt_simulator.measure import ServiceLevel, metrics
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.run import simulate
@@ -27,6 +29,9 @@ WorkloadSource = Callable[[int], Workload]
 """Draws a workload from a seed; equal seeds give equal workloads."""
 
 Verdict = Literal["verified", "violated", "undecided"]
+
+Observed = tuple[dict[str, float], dict[str, float]]
+"""Metrics and frozen parameters of one replication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,16 @@ class Evidence:
     """The metrics of every replication."""
     confidence: float
     levels: tuple[ServiceLevel, ...]
+
+    def precision(self, metric: str) -> float:
+        """Half-width of a metric's interval over its value; infinite where one of them is, or it is absent.
+
+        Raises `SimulationError` for a name that runs do not have.
+        """
+        if metric not in self.metrics:
+            known = ", ".join(sorted(self.metrics))
+            raise SimulationError(f"no metric is called {metric!r}; a run has {known}")
+        return relative_half_width(self.metrics[metric])
 
     @property
     def verdicts(self) -> Mapping[ServiceLevel, Verdict]:
@@ -96,19 +111,77 @@ def replicate_until_decided(
 ) -> Evidence:
     """Evidence from as many replications as decide every level: at least `replications`, at most the cap.
 
-    Looking again after each batch raises the chance of a wrong verdict, so the j-th look uses confidence
-    1 − (1 − c) / 2^j (the sum over all looks is at most 1 − c); batches double.
+    See `look_confidence` for what looking again costs.
     """
-    observed: list[tuple[dict[str, float], dict[str, float]]] = []
-    looks, wanted = 0, min(replications, most_replications)
+    observe = partial(_observe, source, deployment, service, options, levels)
+    looks = Looks(replications, most_replications, confidence)
+    return _look_until(lambda evidence: evidence.verdict != "undecided", observe, levels, looks, seed)
+
+
+def replicate_until_precise(
+    source: WorkloadSource,
+    deployment: Deployment,
+    service: ServiceModel,
+    options: SimulationOptions | None = None,
+    *,
+    metric: str = "ttft_p95_s",
+    fraction: float = 0.05,
+    levels: Sequence[ServiceLevel] = (),
+    replications: int = 5,
+    most_replications: int = 1280,
+    confidence: float = 0.95,
+    seed: int = 1,
+) -> Evidence:
+    """Evidence from as many replications as know `metric` to within `fraction` of its value.
+
+    Ends when the half-width of its interval is at most that share of the mean, when a replication is
+    saturated (no steady state, so nothing to be precise about), or at the cap: `evidence.precision(metric)`
+    tells which. Raises `SimulationError` for a metric that runs do not have.
+    """
+
+    def enough(evidence: Evidence) -> bool:
+        return evidence.precision(metric) <= fraction or evidence.metrics["saturated"].value > 0.0
+
+    observe = partial(_observe, source, deployment, service, options, levels)
+    looks = Looks(replications, most_replications, confidence)
+    return _look_until(enough, observe, levels, looks, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """After how many replications a sequential procedure looks: `first`, then twice as many, up to `most`."""
+
+    first: int
+    most: int
+    confidence: float
+
+
+def look_confidence(confidence: float, look: int) -> float:
+    """The confidence of the intervals at look 1, 2, … such that all looks together keep `confidence`.
+
+    Stopping when an interval looks good picks the lucky ones, so an interval of the last look alone would
+    cover too seldom. With 1 − (1 − c) / 2^j at look j, whose sizes are fixed beforehand, the chance that the
+    interval of any look misses is at most (1 − c)(1/2 + 1/4 + …) = 1 − c, wherever one stops (union bound).
+    """
+    return 1.0 - (1.0 - confidence) / 2.0**look
+
+
+def _look_until(
+    enough: Callable[[Evidence], bool],
+    observe: Callable[[int], Observed],
+    levels: Sequence[ServiceLevel],
+    looks: Looks,
+    seed: int,
+) -> Evidence:
+    observed: list[Observed] = []
+    look, wanted = 0, min(looks.first, looks.most)
     while True:
-        for i in range(len(observed), wanted):
-            observed.append(_observe(source, deployment, service, options, levels, replication_seed(seed, i)))
-        looks += 1
-        evidence = _evidence(observed, levels, 1.0 - (1.0 - confidence) / 2.0**looks)
-        if evidence.verdict != "undecided" or wanted == most_replications:
+        observed += [observe(replication_seed(seed, i)) for i in range(len(observed), wanted)]
+        look += 1
+        evidence = _evidence(observed, levels, look_confidence(looks.confidence, look))
+        if wanted == looks.most or enough(evidence):
             return evidence
-        wanted = min(2 * wanted, most_replications)
+        wanted = min(2 * wanted, looks.most)
 
 
 def replication_seed(seed: int, number: int) -> int:
@@ -123,14 +196,14 @@ def _observe(
     options: SimulationOptions | None,
     levels: Sequence[ServiceLevel],
     seed: int,
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> Observed:
     run = simulate(source(seed), deployment, service, seed, options)
     values = metrics(run, levels)
     return values, frozen_parameters(run, values)
 
 
 def _evidence(
-    observed: Sequence[tuple[dict[str, float], dict[str, float]]],
+    observed: Sequence[Observed],
     levels: Sequence[ServiceLevel],
     confidence: float,
 ) -> Evidence:

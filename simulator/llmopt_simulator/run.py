@@ -23,7 +23,7 @@ from llmopt_simulator.kernel.loop import run_events
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.service import ServiceModel
 from llmopt_simulator.setup import lay_out
-from llmopt_simulator.window import Window, empty_snapshot, measured_range, snapshot
+from llmopt_simulator.window import Window, empty_snapshot, found_start, pauses, snapshot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,19 +85,21 @@ def simulate(
 
 
 def _run_window(workload: Workload, state: k.State, laws: Laws, options: SimulationOptions) -> Window:
-    """Run to the end, pausing where the measured window opens and closes.
+    """Run to the end, pausing where the measured window may open and where it closes.
 
     A window without length (a handful of requests, or all at once) is replaced by the whole run.
     """
-    start, stop = measured_range(workload, options.warmup_fraction)
+    *starts, stop = pauses(workload, options.warmup_fraction)
     moments = []
-    for request in (start, min(stop, len(workload.requests) - 1)):
+    for request in (*starts, min(stop, len(workload.requests) - 1)):
         run_events(state, laws, request)
         moments.append(snapshot(state, float(state.sources["time_s"][-1])))
     run_events(state, laws, k.NONE)
-    if not moments[0].time_s < moments[1].time_s < math.inf:
-        moments = [empty_snapshot(state), snapshot(state, float(state.world["now_s"][0]))]
-    return Window(start, stop, *moments)
+    start = found_start(state.requests, starts) if options.warmup_fraction is None else starts[0]
+    opens, closes = moments[starts.index(start)], moments[-1]
+    if not opens.time_s < closes.time_s < math.inf:
+        opens, closes = empty_snapshot(state), snapshot(state, float(state.world["now_s"][0]))
+    return Window(start, stop, opens, closes)
 
 
 def _step_fault(state: k.State) -> str:

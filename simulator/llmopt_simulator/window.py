@@ -1,19 +1,25 @@
 """The measured part of a run: which requests count, and the sums between two moments.
 
-Metrics ask for a steady system. The first requests meet an empty one and are cut; the window closes when
-the last request arrives, because after that nothing new competes. Sums over steps are taken as differences
-between the two moments.
+Metrics ask for a steady system. The first requests meet an empty one and are cut (a given share, or what
+MSER-5 finds); the window closes when the last request arrives, because after that nothing new competes.
+Sums over steps are taken as differences between the two moments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmopt_problems.traffic.requests import Workload
 from llmopt_simulator.kernel import state as k
+from llmopt_simulator.warmup import mser
+
+PLACES: Final = 25
+"""Places where a window may open that a rule looks for: every 2% of the requests, up to half of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,16 +58,32 @@ class Window:
         return self.closes.totals - self.opens.totals
 
 
-def measured_range(workload: Workload, warmup_fraction: float) -> tuple[int, int]:
-    """Numbers of the first request that counts and of the first one after them.
+def pauses(workload: Workload, warmup_fraction: float | None) -> tuple[int, ...]:
+    """Numbers of the requests before whose arrival the sums are kept: where a window may open, and the close.
 
-    In a closed loop the last requests are cut too: once a user has no next request the concurrency falls,
-    so the last `concurrency` requests see an emptier system.
+    A given warm-up opens at one place. For a rule that reads the whole run, `PLACES` of the first half are
+    kept. In a closed loop the last requests are cut too: once a user has no next request the
+    concurrency falls, so the last `concurrency` requests see an emptier system.
     """
     count = len(workload.requests)
-    start = min(int(count * warmup_fraction), count - 1)
     stop = count - (workload.concurrency or 0)
-    return start, (stop if stop > start + 1 else count)
+    if warmup_fraction is None:
+        starts = sorted({count * place // (2 * PLACES) for place in range(PLACES + 1)})
+    else:
+        starts = [min(int(count * warmup_fraction), count - 1)]
+    return (*starts, stop if stop > starts[-1] + 1 else count)
+
+
+def found_start(requests: k.Records, starts: Sequence[int]) -> int:
+    """The first of `starts` at or after the cut that MSER-5 finds in TTFT and in E2E latency.
+
+    Both are series over the requests in order of arrival; requests that were never served say nothing.
+    """
+    served = np.flatnonzero(requests["status"] == k.FINISHED)
+    series = [(requests[end] - requests["arrival_s"])[served] for end in ("first_token_s", "finish_s")]
+    cut = max(mser(values) for values in series)
+    request = int(served[cut]) if cut else 0
+    return next((start for start in starts if start >= request), starts[-1])
 
 
 def snapshot(state: k.State, time_s: float) -> Snapshot:
