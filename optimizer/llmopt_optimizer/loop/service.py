@@ -104,7 +104,6 @@ def _pool_service(bench: Workbench, pool: PoolDeployment) -> PoolService:
     return PoolService(
         step=step,
         kv_capacity_tokens=pool_memory(bench.scenario, pool).kv_capacity_tokens,
-        page_tokens=bench.scenario.traffic.block_tokens,
         flops_per_s=_peak(bench.scenario, site),
         hbm_bytes_per_s=site.accelerator.hbm_bytes_per_s,
         network_bytes_per_s=site.accelerator.scale_up.bytes_per_s,
