@@ -32,8 +32,12 @@ def lay_out(
     service: ServiceModel,
     seed: int,
     options: SimulationOptions,
+    log_steps: int = 0,
 ) -> tuple[k.State, Laws]:
-    """The state before the first event, and the laws; raises `SimulationError` on inputs that cannot run."""
+    """The state before the first event, and the laws; raises `SimulationError` on inputs that cannot run.
+
+    The log has room for the first `log_steps` steps.
+    """
     check_inputs(workload, deployment, service, options)
     requests = workload.requests
     blocks = shareable_blocks(requests) if deployment.prefix_cache else np.zeros(len(requests), np.int64)
@@ -44,7 +48,7 @@ def lay_out(
     settings = _settings(workload, deployment, service, options, hash_bits)
     state = _allocate(settings, _requests(requests, blocks), requests.block_ids, ranks, engines, nodes)
     _set_first_events(state, workload, seed)
-    return state, _laws(service)
+    return state._replace(log=np.zeros(log_steps, k.STEP)), _laws(service)
 
 
 def shareable_blocks(requests: Requests) -> NDArray[np.int64]:
@@ -189,6 +193,7 @@ def _allocate(
         ready=np.zeros(engine_count, np.int64),
         totals=np.zeros((engine_count, k.TOTALS)),
         itl=np.zeros(k.ITL_BINS, np.int64),
+        log=np.zeros(0, k.STEP),
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from llmopt_calibration.compiled import StepArrays, step_seconds, step_work
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import pop, set_event
-from llmopt_simulator.kernel.recording import record_latency, record_step
+from llmopt_simulator.kernel.recording import log_step, record_latency, record_step
 from llmopt_simulator.kernel.scheduler import join_decode, next_completion, plan_prefill
 from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
 
@@ -59,6 +59,7 @@ def record_run(s: State, laws: Laws, e: int, steps: int) -> None:
     for i in range(engine.run_done, steps):
         end_s = s.run_ends_s[e, i]
         record_step(s, e, end_s - start_s, _work(s, laws, e))
+        log_step(s, e, start_s, end_s)
         record_latency(s, end_s - start_s, engine.decodes - (engine.run_joined if i == 0 else 0))
         for r in range(engine.rank_start, engine.rank_stop):
             s.ranks[r].context += s.ranks[r].decodes

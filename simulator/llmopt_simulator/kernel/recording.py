@@ -13,6 +13,7 @@ from llmopt_simulator.kernel.state import (
     BATCH_S,
     BUSY_S,
     CONTEXT_TOKENS,
+    DECODE_S,
     DECODE_TOKENS,
     FLOPS,
     HBM_BYTES,
@@ -20,6 +21,7 @@ from llmopt_simulator.kernel.state import (
     ITL_BINS_PER_E,
     ITL_FLOOR_S,
     NETWORK_BYTES,
+    PREFILL_S,
     PREFILL_TOKENS,
     STEPS,
     State,
@@ -62,3 +64,26 @@ def record_step(s: State, e: int, seconds: float, work: tuple[float, float, floa
     totals[PREFILL_TOKENS] += engine.tokens - engine.decodes
     totals[CONTEXT_TOKENS] += context
     totals[BATCH_S] += engine.decodes * seconds
+    if engine.tokens > engine.decodes:
+        totals[PREFILL_S] += seconds
+    if engine.decodes > 0:
+        totals[DECODE_S] += seconds
+
+
+@inner
+def log_step(s: State, e: int, start_s: float, end_s: float) -> None:
+    """Write a step of engine `e` to the log while there is room."""
+    w, engine = s.world[0], s.engines[e]
+    if w.logged >= len(s.log):
+        return
+    step = s.log[w.logged]
+    step.engine = e
+    step.start_s = start_s
+    step.end_s = end_s
+    step.decodes = engine.decodes
+    step.prefill_tokens = engine.tokens - engine.decodes
+    for r in range(engine.rank_start, engine.rank_stop):
+        rank = s.ranks[r]
+        step.context += rank.context
+        step.pages += rank.capacity_pages - rank.free_pages - rank.evictable_pages
+    w.logged += 1

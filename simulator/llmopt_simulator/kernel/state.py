@@ -46,9 +46,12 @@ DECODE_TOKENS: Final = 5
 PREFILL_TOKENS: Final = 6
 CONTEXT_TOKENS: Final = 7
 BATCH_S: Final = 8
-TOTALS: Final = 9
+PREFILL_S: Final = 9
+DECODE_S: Final = 10
+TOTALS: Final = 11
 """Columns of an engine's totals. `CONTEXT_TOKENS` sums the context of every decoded token, `BATCH_S`
-integrates the decode batch of all ranks over busy time."""
+integrates the decode batch of all ranks over busy time, `PREFILL_S` and `DECODE_S` are the busy time of steps
+with prefill and of steps with decodes (a mixed step is in both)."""
 
 RUN_STEPS: Final = 64
 """Decode steps that an engine plans ahead at most; a buffer length, no effect on results."""
@@ -165,6 +168,19 @@ SOURCE: Final = np.dtype(
     ],
     align=True,
 )
+STEP: Final = np.dtype(
+    [
+        ("engine", "i8"),
+        ("start_s", "f8"),
+        ("end_s", "f8"),
+        ("decodes", "i8"),  # sequences that got a token, over the ranks
+        ("prefill_tokens", "i8"),
+        ("context", "i8"),  # of the decodes
+        ("pages", "i8"),  # KV pages in use over the ranks when the step was recorded
+    ],
+    align=True,
+)
+"""One step of an engine, in the log that `Run.steps` asks for."""
 WORLD: Final = np.dtype(
     [
         ("now_s", "f8"),
@@ -182,6 +198,7 @@ WORLD: Final = np.dtype(
         ("prefilled", "i8"),  # requests whose prefill has completed
         ("itl_s", "f8"),  # sum over tokens
         ("itl_tokens", "i8"),
+        ("logged", "i8"),  # steps written to the log
         ("fault", "i8"),
         ("fault_engine", "i8"),
         (f"compiled_from_{source_fingerprint()}", "i8"),  # only its name matters: see `compiling`
@@ -243,3 +260,5 @@ class State(NamedTuple):
     """Shape (engines, TOTALS)."""
     itl: NDArray[np.int64]
     """Shape (ITL_BINS,): tokens by inter-token latency."""
+    log: Records
+    """Steps in the order in which they were recorded, as many as there is room for: none in a plain run."""
