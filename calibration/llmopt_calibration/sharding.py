@@ -106,7 +106,7 @@ def sharded_weights(
 
 def _ends(outside: Mapping[Component, float], split: SymbolicLayout) -> dict[Component, sp.Expr]:
     """Embedding, head and final norm; the first and the last stage are different accelerators if pp > 1."""
-    embedding, head = outside["embedding"] / split.attention_tp, outside["lm_head"] / split.tp
+    embedding, head = outside["embedding"] / split.attention_tp, outside["lm_head"] / split.attention_tp
     several = sp.Min(1, split.pp - 1)
     # The fuller end stage counts: what the two share in size is taken off once.
     return {
@@ -186,7 +186,7 @@ def activation_bytes(
     """Peak of a step with `tokens` a rank: the residual stream and the widest block or the logits."""
     engine = tokens * split.dp
     stream = ACTIVATION_BYTES * model.hidden * (RESIDUAL_COPIES * tokens + split.parallel_attention * engine)
-    widest = [LOGIT_BYTES * batch * split.dp * model.vocabulary]
+    widest = [LOGIT_BYTES * batch * model.vocabulary]
     for kind in kinds:
         widest.append(ACTIVATION_BYTES * tokens * _attention_width(kind.group.attention) / split.attention_tp)
         widest.append(ACTIVATION_BYTES * _feed_forward_elements(kind.group.ffn, model.hidden, split, engine))

@@ -31,6 +31,8 @@ LARGEST_GROUP = 16
 """Query heads a KV head, the most of the catalog's models; kernels change beyond it."""
 SHORTEST_PROMPT = 64
 """Shorter prompts fill no tile of a prefill kernel; decode has its own law."""
+LEAST_KERNEL_SHARE = 0.5
+"""Rows that a kernel needs, as a share of the most measured one's, to be thought an engine's choice."""
 ROUTING = "power_law_1.01"
 """Routing that the MoE laws are fitted to: skewed as routers are, not the ideal even split."""
 
@@ -126,6 +128,20 @@ def _main_kernel(rows: pd.DataFrame) -> pd.DataFrame:
     return rows if counts.empty else rows[rows["kernel_source"] == counts.idxmax()]
 
 
+def _fastest_kernel(rows: pd.DataFrame, shape: list[str]) -> pd.DataFrame:
+    """The rows of the kernel that is fastest on most shapes, among those with half as many rows as any.
+
+    Engines that have several kernels of a precision choose one by measuring.
+    """
+    counts = rows["kernel_source"].value_counts()
+    measured = counts[counts >= LEAST_KERNEL_SHARE * counts.max()].index if len(counts) else counts.index
+    if len(measured) < 2:
+        return _main_kernel(rows)
+    known = rows[rows["kernel_source"].isin(measured)]
+    times = known.pivot_table(index=shape, columns="kernel_source", values="latency", aggfunc="median").dropna()
+    return _main_kernel(rows) if times.empty else rows[rows["kernel_source"] == times.idxmin(axis=1).mode()[0]]
+
+
 def _head_columns(rows: pd.DataFrame) -> dict[str, pd.Series]:
     return {
         "query_heads": rows["num_heads"],
@@ -178,11 +194,11 @@ def batched_gemm(path: Path, precision: str) -> pd.DataFrame:
 
 
 def moe(path: Path, precision: str) -> pd.DataFrame:
-    """Gated routed experts with skewed routing, by the kernel that measured most of the precision's rows."""
+    """Gated routed experts with skewed routing, by the fastest of the precision's well measured kernels."""
     columns = ("kernel_source", "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
     frame = read_table(path, (*columns, "moe_tp_size", "moe_ep_size", "distribution", "latency"))
     rows = _of_precision(frame[frame["distribution"] == ROUTING], "moe_dtype", precision)
-    rows = _main_kernel(rows)
+    rows = _fastest_kernel(rows, ["hidden_size", "inter_size", "topk", "num_experts", "num_tokens", *columns[-4:-2]])
     shape = {
         "tokens": rows["num_tokens"],
         "hidden": rows["hidden_size"],

@@ -59,9 +59,23 @@ def _grouped_query(context: StepContext, a: GroupedQueryAttention, count: int) -
     # Rotary embedding rewrites queries and keys; keys and values are written to the cache.
     moved = tokens * (2 * ACTIVATION_BYTES * (queries + keys) + (keys + values) * KV_BYTES[context.kv])
     yield context.elementwise(f"{label}.rotary", "rank_tokens", count, moved)
+    yield from _query_key_norms(context, a, count, queries + keys)
     yield from _heads(context, label, count, (a.window_tokens, heads, kv_heads, a.head_dim, a.value_head_dim))
     inner = heads * a.value_head_dim
     yield context.gemm(f"{label}.output", "attention", "rank_tokens", count, tokens, inner, hidden)
+
+
+def _query_key_norms(
+    context: StepContext, a: GroupedQueryAttention, count: int, width: sp.Expr
+) -> Iterator[Operator]:
+    """Norms of queries and keys; one over all heads needs the sum of squares of every rank (float32)."""
+    tokens, label = context.symbols.rank_tokens, _label(a)
+    if a.qk_norm or a.qk_norm_all_heads:
+        moved = 2 * ACTIVATION_BYTES * tokens * width
+        yield context.elementwise(f"{label}.query_key_norm", "rank_tokens", 2 * count, moved / 2)
+    if a.qk_norm_all_heads:
+        tp, sums = context.layout.attention_tp, 2 * 4 * tokens
+        yield context.collective(f"{label}.norm_sums", "all_reduce", "rank_tokens", count, sums, tp)
 
 
 def _seen(context: StepContext, limit: int | None) -> tuple[sp.Expr, sp.Expr]:
@@ -155,6 +169,9 @@ def _linear(context: StepContext, a: LinearAttention, count: int) -> Iterator[Op
     yield context.gemm("linear_attention.input", "attention", "rank_tokens", count, tokens, hidden, inward)
     moved = 2 * ACTIVATION_BYTES * tokens * (mixed + value) / tp
     yield context.elementwise("linear_attention.convolution", "rank_tokens", count, moved)
+    # Decay and update gates of the heads, query and key norms, and the gated norm of the output.
+    gates = 2 * ACTIVATION_BYTES * tokens * (mixed + 2 * value) / tp
+    yield context.elementwise("linear_attention.gates_and_norms", "rank_tokens", 3 * count, gates / 3)
     state_bytes = a.value_heads * a.key_head_dim * a.value_head_dim * a.state_element_bytes / tp
     yield context.elementwise("linear_attention.decode", "decode", count, 2 * s.b * state_bytes)
     # A chunk reads and updates the state (two products) and multiplies within itself (chunk-wide).

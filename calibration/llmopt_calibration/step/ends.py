@@ -30,13 +30,15 @@ def embedding_operators(context: StepContext) -> Iterator[Operator]:
 
 
 def head_operators(context: StepContext) -> Iterator[Operator]:
-    """Logits of the sequences of all ranks on the rank's part of the vocabulary, gathered, then sampled."""
-    model, layout, rows = context.model, context.layout, context.symbols.h
-    logits = rows * layout.dp * model.vocabulary
-    part = model.vocabulary / layout.tp
-    yield context.gemm("lm_head", "lm_head", "heads", 1, rows * layout.dp, model.hidden, part)
-    message = logits * ACTIVATION_BYTES
-    yield context.collective("lm_head.all_gather", "all_gather", "heads", 1, message, layout.tp)
+    """Logits of the rank's sequences on its part of the vocabulary, gathered over the replica, then sampled.
+
+    Data-parallel attention keeps the head within its replica (SGLang `--enable-dp-lm-head`, TensorRT-LLM
+    always): gathering every rank's logits would cost more than the head.
+    """
+    model, rows, ranks = context.model, context.symbols.h, context.layout.attention_tp
+    yield context.gemm("lm_head", "lm_head", "heads", 1, rows, model.hidden, model.vocabulary / ranks)
+    message = rows * model.vocabulary * ACTIVATION_BYTES
+    yield context.collective("lm_head.all_gather", "all_gather", "heads", 1, message, ranks)
     yield context.elementwise("sampling", "heads", 1, SAMPLING_BYTES * rows * model.vocabulary)
 
 
