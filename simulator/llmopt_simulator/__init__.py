@@ -6,13 +6,15 @@
 from llmopt_simulator.errors import InvariantError, SimulationError
 from llmopt_simulator.frozen import frozen_parameters
 from llmopt_simulator.intervals import Interval
-from llmopt_simulator.measure import ServiceLevel, metrics
+from llmopt_simulator.levels import ServiceLevel
+from llmopt_simulator.measure import metrics
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.replication import (
     Evidence,
     WorkloadSource,
     replicate,
     replicate_until_decided,
+    replicate_until_precise,
     verdict,
 )
 from llmopt_simulator.run import Run, simulate
@@ -35,6 +37,7 @@ __all__ = [
     "metrics",
     "replicate",
     "replicate_until_decided",
+    "replicate_until_precise",
     "simulate",
     "step_bounds",
     "verdict",

@@ -4,53 +4,103 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from llmopt_simulator.intervals import percentile
 from llmopt_simulator.kernel import state as k
-from llmopt_simulator.measure import PERCENTS, squared_variation
+from llmopt_simulator.measure import LATENCIES, PERCENTS
 from llmopt_simulator.run import Run
+from llmopt_simulator.saturation import squared_variation
 
-MEANINGS: Mapping[str, str] = {
-    "hit_rate": "share of input tokens whose KV was cached",
-    "matched_tokens": "mean cached prefix of a request, tokens",
-    "arrival_scv": "squared coefficient of variation of the gaps between arrivals",
-    "service_scv": "squared coefficient of variation of the time from admission to the end of prefill",
-    "mean_decode_context": "mean context of a decoded token, tokens",
-    "mean_batch": "mean decode batch of a rank while its engine steps",
-    "queue_wait_s": "mean time from arrival to admission",
-} | {
-    f"{name}_tail_p{percent}": f"{percent}th percentile of {name} over its mean"
-    for name in ("ttft", "tpot", "itl", "e2e")
-    for percent in PERCENTS
-}
+MATCHED_PERCENTS: Final = (50, 90, 99)
+"""Percentiles of the matched length."""
+
+MEANINGS: Mapping[str, str] = (
+    {
+        "hit_rate": "share of input tokens whose KV was cached",
+        "hit_share": "share of requests with a cached prefix",
+        "matched_tokens": "mean cached prefix of a request, tokens",
+    }
+    | {
+        f"matched_tokens_p{percent}": f"{percent}th percentile of a request's cached prefix, tokens"
+        for percent in MATCHED_PERCENTS
+    }
+    | {
+        "arrival_scv": "squared coefficient of variation of the gaps between arrivals",
+        "service_scv": "squared coefficient of variation of the time from admission to the end of prefill",
+        "decode_service_scv": "squared coefficient of variation of the time from first token to last",
+        "mean_decode_context": "mean context of a decoded token, tokens",
+        "mean_batch": "mean decode batch of a rank while its engine steps",
+        "batch_occupancy": "mean decode batch over the batch cap",
+        "queue_wait_s": "mean time from arrival to admission",
+        "prefill_load": "share of time that engines which prefill step with prefill tokens",
+        "decode_load": "share of time that engines which decode step with decodes",
+        "kv_link_utilisation": "share of its bandwidth that the busier side's KV links used",
+    }
+    | {
+        f"{name}_tail_p{percent}": f"{percent}th percentile of {name} over its mean"
+        for name in LATENCIES
+        for percent in PERCENTS
+    }
+)
 """Every frozen parameter with its meaning."""
 
 
 def frozen_parameters(run: Run, values: Mapping[str, float]) -> dict[str, float]:
     """The frozen parameters of a run with metrics `values`; names as in `MEANINGS`.
 
-    Tail ratios are NaN where there is no tail: no second token, or a saturated run.
+    NaN where there is nothing to measure: tail ratios without a second token or in a saturated run, matched
+    lengths when nothing was served, KV links in aggregated serving.
     """
-    measured = slice(run.window.start, run.window.stop)
-    service_s = (run.column("prefilled_s") - run.column("admitted_s"))[measured]
     totals, pool = run.window.totals().sum(axis=0), run.deployment.pools[-1]
     decoded = totals[k.DECODE_TOKENS]
-    frozen = {
-        "hit_rate": values["hit_rate"],
-        "matched_tokens": values["matched_tokens_mean"],
-        "arrival_scv": squared_variation(np.diff(run.column("arrival_s")[measured])),
-        "service_scv": squared_variation(service_s[np.isfinite(service_s)]),
+    links = [value for name, value in values.items() if name.startswith("kv_link_utilisation_")]
+    measured = {
         "mean_decode_context": float(totals[k.CONTEXT_TOKENS] / decoded) if decoded > 0 else math.nan,
         "mean_batch": values[f"mean_batch_{pool.role}"],
+        "batch_occupancy": values[f"mean_batch_{pool.role}"] / pool.batch_cap,
         "queue_wait_s": values["queueing_mean_s"],
+        "prefill_load": values["prefill_load"],
+        "decode_load": values["decode_load"],
+        "kv_link_utilisation": max(links, default=math.nan),
     }
-    return frozen | _tail_ratios(values)
+    return _prefix_matches(run, values) | _variability(run) | measured | _tail_ratios(values)
+
+
+def _prefix_matches(run: Run, values: Mapping[str, float]) -> dict[str, float]:
+    matched = _measured(run, run.hit_tokens.astype(np.float64))
+    return {
+        "hit_rate": values["hit_rate"],
+        "hit_share": float(np.mean(matched > 0)) if len(matched) else math.nan,
+        "matched_tokens": values["matched_tokens_mean"],
+    } | {f"matched_tokens_p{percent}": percentile(matched, percent) for percent in MATCHED_PERCENTS}
+
+
+def _variability(run: Run) -> dict[str, float]:
+    arrivals = np.sort(run.column("arrival_s")[run.window.start : run.window.stop])  # rejected ones too
+    admitted, prefilled, first, finish = (
+        _measured(run, run.column(name))
+        for name in ("admitted_s", "prefilled_s", "first_token_s", "finish_s")
+    )
+    return {
+        "arrival_scv": squared_variation(np.diff(arrivals)),
+        "service_scv": squared_variation(prefilled - admitted),
+        "decode_service_scv": squared_variation((finish - first)[finish > first]),
+    }
+
+
+def _measured(run: Run, column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values of the measured requests that were served."""
+    measured = slice(run.window.start, run.window.stop)
+    return column[measured][run.finished[measured]]
 
 
 def _tail_ratios(values: Mapping[str, float]) -> dict[str, float]:
     ratios = {}
-    for name in ("ttft", "tpot", "itl", "e2e"):
+    for name in LATENCIES:
         mean = values[f"{name}_mean_s"]
         for percent in PERCENTS:
             usable = 0.0 < mean < math.inf

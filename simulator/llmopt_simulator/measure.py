@@ -1,26 +1,28 @@
-"""Metrics of one run, and the parameters that formulas take over from it.
+"""Metrics of one run.
 
 A metric's name carries statistic and unit: `ttft_p95_s`, `itl_mean_s`, `throughput_tokens_per_s`. Latencies
 are of the requests in the measured window; a request that was rejected waited for ever. A run whose
 backlog grows without bound has no steady state, so its latencies are infinite and `saturated` is 1; its
-throughput is the capacity that it reached.
+throughput is the capacity that it reached. Where requests have classes, every class has its own latencies,
+throughput, goodput and attainment too: `class0_ttft_p95_s`, ….
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmopt_problems.deployment import PoolDeployment
 from llmopt_simulator.intervals import percentile
 from llmopt_simulator.kernel import state as k
+from llmopt_simulator.levels import LatencyTable, ServiceLevel, attained, class_ids, class_prefix, classes
+from llmopt_simulator.pools import pool_metrics, stage_loads
 from llmopt_simulator.run import Run
-from llmopt_simulator.service import PoolService
+from llmopt_simulator.saturation import backlog_growth
+from llmopt_simulator.shares import phase_shares
 
 PERCENTS: Final = (50, 90, 95, 99)
 """Percentiles of every latency."""
@@ -29,36 +31,20 @@ LATENCIES: Final = ("itl", "ttft", "tpot", "e2e", "queueing")
 """The latencies: inter-token, first token, per output token, whole request, arrival to admission."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceLevel:
-    """A bound on one statistic of one latency, in seconds."""
-
-    metric: str
-    """`ttft`, `tpot`, `itl`, `e2e` or `queueing`."""
-    statistic: str
-    """`mean`, `p50`, `p90`, `p95` or `p99`."""
-    at_most_s: float
-
-    @property
-    def key(self) -> str:
-        """The metric's name."""
-        return f"{self.metric}_{self.statistic}_s"
-
-
 def metrics(run: Run, levels: Sequence[ServiceLevel] = ()) -> dict[str, float]:
-    """Every metric of a run by name; `goodput_requests_per_s` and `slo_attainment` are those of `levels`.
-
-    A request attains when it meets the bound of every level, whatever its statistic. Inter-token
-    latencies are not kept by request, so an `itl` bound is held against the request's TPOT.
-    """
-    latencies = latency_table(run)
-    values = {} if is_saturated(run) else _latency_metrics(run, latencies)
-    if not values:
-        values = {f"{name}_{statistic}_s": math.inf for name in LATENCIES for statistic in _statistics()}
-    values |= _rates(run, latencies, levels)
-    values |= _cache_metrics(run)
-    values |= _pool_metrics(run)
-    return values
+    """Every metric of a run by name; goodput and attainment are those of `levels`."""
+    latencies, growth = latency_table(run), backlog_growth(run)
+    saturated = growth > 0.0
+    good = attained(run.workload.requests, run.finished, latencies, levels)
+    everyone = np.ones(len(good), np.bool_)
+    values = _itl_metrics(run, saturated) | _latency_metrics(run, latencies, everyone, saturated)
+    values |= _rates(run, good, everyone) | _run_metrics(run, growth)
+    ids = class_ids(run.workload.requests)
+    for number in classes(run.workload.requests, levels):
+        members = ids == number
+        own = _latency_metrics(run, latencies, members, saturated) | _rates(run, good, members)
+        values |= {class_prefix(number) + name: value for name, value in own.items()}
+    return values | _cache_metrics(run) | pool_metrics(run) | stage_loads(run)
 
 
 def latency_table(run: Run) -> dict[str, NDArray[np.float64]]:
@@ -74,39 +60,6 @@ def latency_table(run: Run) -> dict[str, NDArray[np.float64]]:
     return {name: np.where(run.finished, values, np.inf) for name, values in table.items()}
 
 
-def is_saturated(run: Run) -> bool:
-    """Whether the backlog of an open loop grew over the second half of the arrivals beyond what chance does.
-
-    In a steady system the backlog's change over m arrivals is random with a variance of about
-    m (1 + c²), c² the squared variation of the gaps; saturated is a growth above three deviations and above
-    1% of these arrivals. A closed loop cannot saturate.
-    """
-    return backlog_growth(run) > 0.0
-
-
-def backlog_growth(run: Run) -> float:
-    """Requests a second by which the backlog of a saturated open loop grows; 0 when it is not saturated."""
-    if run.workload.concurrency is not None:
-        return 0.0
-    arrival, finish = run.column("arrival_s")[run.finished], np.sort(run.column("finish_s")[run.finished])
-    half = len(arrival) // 2
-    if half < 10 or arrival[-1] <= arrival[half]:
-        return 0.0
-    backlog = np.arange(len(arrival)) - np.searchsorted(finish, arrival, side="right")
-    quarter = half // 2
-    growth = float(backlog[-quarter:].mean() - backlog[half : half + quarter].mean()) * 2.0
-    noise = 3.0 * math.sqrt(half * (1.0 + squared_variation(np.diff(arrival))))
-    if growth <= max(noise, 0.01 * half):
-        return 0.0
-    return growth / float(arrival[-1] - arrival[half])
-
-
-def squared_variation(values: NDArray[np.float64]) -> float:
-    """Variance over squared mean; 0 for fewer than two values or a mean of zero."""
-    mean = float(np.mean(values)) if len(values) > 1 else 0.0
-    return float(np.var(values)) / mean**2 if mean > 0.0 else 0.0
-
-
 def itl_percentile(histogram: NDArray[np.int64], percent: float) -> float:
     """Percentile of a histogram of inter-token latencies: the centre of its bin, exact within 0.25%."""
     total = int(histogram.sum())
@@ -120,17 +73,24 @@ def _statistics() -> list[str]:
     return ["mean", *(f"p{percent}" for percent in PERCENTS)]
 
 
-def _latency_metrics(run: Run, latencies: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    values = _itl_metrics(run)
+def _latency_metrics(
+    run: Run, latencies: LatencyTable, members: NDArray[np.bool_], saturated: bool
+) -> dict[str, float]:
+    if saturated:
+        return {f"{name}_{statistic}_s": math.inf for name in latencies for statistic in _statistics()}
+    values = {}
     for name, all_values in latencies.items():
-        sample = all_values[run.window.start : run.window.stop]
-        sample = sample[~np.isnan(sample)]
+        measured = slice(run.window.start, run.window.stop)
+        sample = all_values[measured][members[measured]]
+        sample = np.sort(sample[~np.isnan(sample)])
         values[f"{name}_mean_s"] = float(np.mean(sample)) if len(sample) else math.nan
         values |= {f"{name}_p{percent}_s": percentile(sample, percent) for percent in PERCENTS}
     return values
 
 
-def _itl_metrics(run: Run) -> dict[str, float]:
+def _itl_metrics(run: Run, saturated: bool) -> dict[str, float]:
+    if saturated:
+        return {f"itl_{statistic}_s": math.inf for statistic in _statistics()}
     window = run.window
     histogram = window.closes.itl - window.opens.itl
     tokens = int(histogram.sum())
@@ -138,28 +98,32 @@ def _itl_metrics(run: Run) -> dict[str, float]:
     return {"itl_mean_s": mean} | {f"itl_p{p}_s": itl_percentile(histogram, p) for p in PERCENTS}
 
 
-def _rates(
-    run: Run, latencies: Mapping[str, NDArray[np.float64]], levels: Sequence[ServiceLevel]
-) -> dict[str, float]:
+def _rates(run: Run, good: NDArray[np.bool_], members: NDArray[np.bool_]) -> dict[str, float]:
     window, finish = run.window, run.column("finish_s")
-    good = np.all([_meets(latencies, level) for level in levels] or [run.finished], axis=0)
-    inside = (finish > window.opens.time_s) & (finish <= window.closes.time_s)
-    measured = slice(window.start, window.stop)
-    tokens = window.totals()[:, k.DECODE_TOKENS].sum() + window.closes.prefilled - window.opens.prefilled
+    inside = members & (finish > window.opens.time_s) & (finish <= window.closes.time_s)
+    measured = np.zeros(len(members), np.bool_)
+    measured[window.start : window.stop] = members[window.start : window.stop]
+    counted = bool(measured.any())
     return {
-        "throughput_tokens_per_s": window.per_second(tokens),
         "throughput_requests_per_s": window.per_second(inside.sum()),
         "goodput_requests_per_s": window.per_second((inside & good).sum()),
-        "slo_attainment": float(np.mean(good[measured])),
-        "rejected_share": float(np.mean(~run.finished[measured])),
-        "saturated": float(is_saturated(run)),
-        "backlog_growth_per_s": backlog_growth(run),
+        "slo_attainment": float(np.mean(good[measured])) if counted else math.nan,
+        "rejected_share": float(np.mean(~run.finished[measured])) if counted else math.nan,
     }
 
 
-def _meets(latencies: Mapping[str, NDArray[np.float64]], level: ServiceLevel) -> NDArray[np.bool_]:
-    values = latencies["tpot" if level.metric == "itl" else level.metric]
-    return (values <= level.at_most_s) | np.isnan(values)
+def _run_metrics(run: Run, growth: float) -> dict[str, float]:
+    """What only the whole run has: its token rate, its state, what was cut and where time went."""
+    window = run.window
+    tokens = window.totals()[:, k.DECODE_TOKENS].sum() + window.closes.prefilled - window.opens.prefilled
+    shares = {name: math.nan if growth > 0.0 else share for name, share in phase_shares(run).items()}
+    return shares | {
+        "throughput_tokens_per_s": window.per_second(tokens),
+        "saturated": float(growth > 0.0),
+        "backlog_growth_per_s": growth,
+        "warmup_requests": float(window.start),
+        "measured_requests": float(window.stop - window.start),
+    }
 
 
 def _cache_metrics(run: Run) -> dict[str, float]:
@@ -170,45 +134,4 @@ def _cache_metrics(run: Run) -> dict[str, float]:
     return {
         "hit_rate": float(hits.sum() / inputs.sum()) if len(hits) else 0.0,
         "matched_tokens_mean": float(hits.mean()) if len(hits) else 0.0,
-    }
-
-
-def _pool_metrics(run: Run) -> dict[str, float]:
-    """Utilisation, batch and KV use of every pool (names end in its role) and utilisation of the whole."""
-    values: dict[str, float] = {}
-    gpus = np.array([pool.gpus for pool in run.deployment.pools], np.float64)
-    shares: dict[str, list[float]] = {}
-    for number, (pool, service) in enumerate(zip(run.deployment.pools, run.service.pools, strict=True)):
-        used = _utilisation(run, number, service)
-        values |= {f"{name}_{pool.role}": share for name, share in used.items()}
-        values |= _occupancy(run, number, pool, service)
-        for name, share in used.items():
-            shares.setdefault(name, []).append(share)
-    return values | {name: float(np.average(parts, weights=gpus)) for name, parts in shares.items()}
-
-
-def _utilisation(run: Run, number: int, service: PoolService) -> dict[str, float]:
-    """Shares of an accelerator's peaks, averaged over the pool, and of time that engines were stepping.
-
-    The step law counts one accelerator of each of `pp` stages, and an instance has `pp` engines: the sum
-    over engines divided by their number is what one accelerator did.
-    """
-    window = run.window
-    totals = window.totals()[run.state.engines["pool"] == number].mean(axis=0)
-    return {
-        "busy_share": window.per_second(totals[k.BUSY_S]),
-        "compute_utilisation": window.per_second(totals[k.FLOPS]) / service.flops_per_s,
-        "bandwidth_utilisation": window.per_second(totals[k.HBM_BYTES]) / service.hbm_bytes_per_s,
-        "network_utilisation": window.per_second(totals[k.NETWORK_BYTES]) / service.network_bytes_per_s,
-    }
-
-
-def _occupancy(run: Run, number: int, pool: PoolDeployment, service: PoolService) -> dict[str, float]:
-    ranks = run.state.ranks[run.state.engines["pool"][run.state.ranks["engine"]] == number]
-    totals = run.window.totals()[run.state.engines["pool"] == number].sum(axis=0)
-    batch = totals[k.BATCH_S] / totals[k.BUSY_S] / pool.layout.dp if totals[k.BUSY_S] > 0.0 else 0.0
-    return {
-        f"mean_batch_{pool.role}": float(batch),
-        f"peak_batch_{pool.role}": float(ranks["peak_batch"].max()),
-        f"peak_kv_tokens_{pool.role}": float(ranks["peak_pages"].max() * service.page_tokens),
     }

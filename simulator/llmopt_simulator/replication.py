@@ -20,7 +20,8 @@ from llmopt_problems.traffic.requests import Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.frozen import frozen_parameters
 from llmopt_simulator.intervals import Interval, mean_interval, relative_half_width
-from llmopt_simulator.measure import ServiceLevel, metrics
+from llmopt_simulator.levels import ServiceLevel
+from llmopt_simulator.measure import metrics
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.run import simulate
 from llmopt_simulator.service import ServiceModel
@@ -214,7 +215,11 @@ def _evidence(
 
 def _intervals(observed: Sequence[Mapping[str, float]], confidence: float) -> dict[str, Interval]:
     """An interval a name. Replications in which a quantity does not exist (NaN) say nothing of it."""
-    return {name: mean_interval(_present(o[name] for o in observed), confidence) for name in observed[0]}
+    names = dict.fromkeys(name for values in observed for name in values)
+    return {
+        name: mean_interval(_present(values.get(name, math.nan) for values in observed), confidence)
+        for name in names
+    }
 
 
 def _present(values: Iterable[float]) -> list[float]:

@@ -33,6 +33,8 @@ class Snapshot:
     """Shape (ITL_BINS,)."""
     itl_s: float
     prefilled: int
+    moved_bytes: float
+    """Of KV transfers that have entered their links."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,11 +91,10 @@ def found_start(requests: k.Records, starts: Sequence[int]) -> int:
 def snapshot(state: k.State, time_s: float) -> Snapshot:
     """The sums up to now."""
     world = state.world[0]
-    return Snapshot(
-        time_s, state.totals.copy(), state.itl.copy(), float(world["itl_s"]), int(world["prefilled"])
-    )
+    sums = float(world["itl_s"]), int(world["prefilled"]), float(world["moved_bytes"])
+    return Snapshot(time_s, state.totals.copy(), state.itl.copy(), *sums)
 
 
 def empty_snapshot(state: k.State) -> Snapshot:
     """The sums before anything has happened."""
-    return Snapshot(0.0, np.zeros_like(state.totals), np.zeros_like(state.itl), 0.0, 0)
+    return Snapshot(0.0, np.zeros_like(state.totals), np.zeros_like(state.itl), 0.0, 0, 0.0)
