@@ -198,7 +198,7 @@ def moe(path: Path, precision: str) -> pd.DataFrame:
     columns = ("kernel_source", "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
     frame = read_table(path, (*columns, "moe_tp_size", "moe_ep_size", "distribution", "latency"))
     rows = _of_precision(frame[frame["distribution"] == ROUTING], "moe_dtype", precision)
-    rows = _fastest_kernel(rows, ["hidden_size", "inter_size", "topk", "num_experts", "num_tokens", *columns[-4:-2]])
+    rows = _fastest_kernel(rows, [*columns[2:], "moe_tp_size", "moe_ep_size"])
     shape = {
         "tokens": rows["num_tokens"],
         "hidden": rows["hidden_size"],
