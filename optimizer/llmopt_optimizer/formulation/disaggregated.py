@@ -7,6 +7,7 @@ rate follows from the decode batch, and the two pools are tabulated together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sympy import Expr, Symbol
@@ -26,7 +27,14 @@ from llmopt_optimizer.metrics.batches import Batch, Quantity, total
 from llmopt_optimizer.metrics.pools import Decoding, Prefilling, decoding, prefilling
 from llmopt_optimizer.metrics.resources import Utilisation, utilisation
 from llmopt_optimizer.metrics.serving import SMALLEST_BATCH
-from llmopt_optimizer.metrics.waiting import Queue, mean_wait_s, routed_queue, wait_quantile_s
+from llmopt_optimizer.metrics.waiting import (
+    CLOSED_LOOP_CEILING,
+    UTILISATION_CEILING,
+    Queue,
+    mean_wait_s,
+    routed_queue,
+    wait_quantile_s,
+)
 from llmopt_optimizer.program import State
 from llmopt_optimizer.symbols import FrozenSymbols
 from llmopt_problems.metrics_catalog import Statistic
@@ -60,7 +68,9 @@ def prefill_formulas(
     frozen = around.frozen
     parts = prefilling(inputs.law, inputs.symbols, frozen, rate_per_s, equal_inputs=around.equal_inputs)
     queue = routed_queue(around.router, parts.ranks, frozen.arrival_scv, frozen.prefill_scv)
-    waits = _wait_statistics(around, mean_wait_s(parts.load, parts.service_s, queue), parts.load, queue)
+    ceiling = CLOSED_LOOP_CEILING if around.closed_loop else UTILISATION_CEILING
+    mean_s = mean_wait_s(parts.load, parts.service_s, queue, ceiling)
+    waits = _wait_statistics(around, mean_s, parts.load, queue)
     used = _used(inputs, parts.batch, parts.step_s, smaller(1, _engine_load(parts, inputs)))
     attributes = (
         {"send_s": transfer.send_s, "load": parts.load}
@@ -77,10 +87,12 @@ def decode_formulas(
     """Everything that a system reads of a decode pool; the state `batch` is found from the given rate."""
     parts = decoding(inputs.law, inputs.symbols, around.frozen, rate_per_s, batch)
     places = decode_places(inputs, around, parts, rate_per_s)
-    state = State(batch, parts.mean_batch, SMALLEST_BATCH, places.slots_of_rank)
-    constraints = (fitting(inputs), stable("batch slots", places.load))
+    mean_s = mean_wait_s(places.load, places.held_s, places.queue)
+    waits = _wait_statistics(around, mean_s, places.load, places.queue)
     return PoolFormulas(
-        (state,), decode_attributes(inputs, around, transfer, parts, places, rate_per_s), constraints
+        states=(State(batch, parts.mean_batch, SMALLEST_BATCH, places.slots_of_rank),),
+        attributes=decode_attributes(inputs, around, transfer, parts, places, rate_per_s, waits),
+        constraints=(fitting(inputs), stable("batch slots", places.load)),
     )
 
 
@@ -107,11 +119,9 @@ def decode_attributes(
     parts: Decoding,
     places: _Places,
     rate_per_s: Expr,
+    place_waits: Mapping[Statistic, Expr],
 ) -> dict[str, Expr]:
-    """Attributes of a decode pool by name."""
-    waits = _wait_statistics(
-        around, mean_wait_s(places.load, places.held_s, places.queue), places.load, places.queue
-    )
+    """Attributes of a decode pool by name; `place_waits` are the waits for a place in the batch."""
     used = _used(inputs, parts.batch, parts.step_s, smaller(1, parts.batch.decodes))
     return (
         {
@@ -120,7 +130,7 @@ def decode_attributes(
             "decode_batch": parts.batch.decodes,
             "request_rate_per_s": rate_per_s,
         }
-        | {f"place_wait_{statistic}_s": wait for statistic, wait in waits.items()}
+        | {f"place_wait_{statistic}_s": wait for statistic, wait in place_waits.items()}
         | resource_attributes(inputs, used, places.slots_of_rank * around.frozen.reserved_tokens)
     )
 
@@ -136,6 +146,17 @@ def closed_loop_state(
     rate = batch / (around.frozen.decode_tokens * parts.step_s)
     equation = smaller(users - rate * before_decode_s, places.slots_of_rank)
     return State(batch, equation, SMALLEST_BATCH, larger(SMALLEST_BATCH, users), increasing=False)
+
+
+def closed_loop_place_waits(
+    around: Surroundings, places: _Places, before_decode_s: Expr, rate_per_s: Expr
+) -> dict[Statistic, Expr]:
+    """Users who neither decode nor are on their way wait for a place: their number is known, so is their
+    time.
+    """
+    cycle_s = around.frozen.concurrency / rate_per_s
+    wait_s = larger(0, cycle_s - before_decode_s - places.held_s)
+    return dict.fromkeys(("mean", *PROBABILITIES), wait_s)
 
 
 def _slots(memory: MemoryInputs, inputs: PoolInputs, frozen: FrozenSymbols) -> Expr:

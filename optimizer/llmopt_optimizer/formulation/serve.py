@@ -101,7 +101,12 @@ def _attributes(
     )
     kv_tokens = waits.slots_of_rank * around.frozen.reserved_tokens
     return (
-        {"request_rate_per_s": rate, "step_s": parts.step_s, "decode_batch": batch}
+        {
+            "request_rate_per_s": rate,
+            "step_s": parts.step_s,
+            "decode_batch": batch,
+            "prefill_load": prefill_load(parts),
+        }
         | {f"queueing_{statistic}_s": wait for statistic, wait in queueing.items()}
         | {f"ttft_{statistic}_s": wait + parts.prefill_s for statistic, wait in queueing.items()}
         | {f"itl_{statistic}_s": gap for statistic, gap in itl.items()}

@@ -15,6 +15,7 @@ from sympy import Add, Expr, Integer, Max
 
 from llmopt_optimizer.formulation.disaggregated import (
     Transfer,
+    closed_loop_place_waits,
     closed_loop_state,
     decode_attributes,
     decode_batch_symbol,
@@ -116,9 +117,10 @@ def _coupled_variant(
     places = decode_places(receiver.inputs, around, unloaded, rate)
     transfer_s = transfer.latency_s + Max(transfer.send_s, transfer.receive_s)
     before_decode_s = sending.attributes["ttft_mean_s"] + transfer_s
+    waits = closed_loop_place_waits(around, places, before_decode_s, rate)
     receiving = PoolFormulas(
         states=(closed_loop_state(around, unloaded, places, before_decode_s, batch),),
-        attributes=decode_attributes(receiver.inputs, around, transfer, unloaded, places, rate),
+        attributes=decode_attributes(receiver.inputs, around, transfer, unloaded, places, rate, waits),
         constraints=(fitting(receiver.inputs),),
     )
     kept = replace(sending, constraints=(fitting(sender.inputs),))

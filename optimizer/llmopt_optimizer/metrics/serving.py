@@ -18,7 +18,7 @@ from sympy import Expr, Float, Symbol, exp
 from llmopt_calibration.step import StepLaw
 from llmopt_optimizer.algebra import larger, smaller
 from llmopt_optimizer.metrics.batches import Batch, Quantity, decode_batch, total
-from llmopt_optimizer.metrics.waiting import Queue, mean_wait_s
+from llmopt_optimizer.metrics.waiting import CLOSED_LOOP_CEILING, Queue, mean_wait_s
 from llmopt_optimizer.symbols import FrozenSymbols, PoolSymbols
 
 SMALLEST_BATCH = Float(1e-6)
@@ -96,7 +96,8 @@ def closed_loop_batch(
     No more than `slots` of a rank's users are in service at a time; the others wait outside and hold nothing.
     """
     inside = smaller(frozen.concurrency / parts.ranks, slots)
-    before_decode_s = prefill_wait_s(parts, queue) + parts.prefill_s + parts.residual_s
+    turn_s = mean_wait_s(prefill_load(parts), parts.prefill_s, queue, CLOSED_LOOP_CEILING)
+    before_decode_s = turn_s + parts.prefill_s + parts.residual_s
     return inside - batch / (frozen.decode_tokens * parts.step_s) * before_decode_s
 
 

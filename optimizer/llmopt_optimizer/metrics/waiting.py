@@ -20,6 +20,10 @@ from llmopt_problems.deployment import RouterPolicy
 UTILISATION_CEILING = 0.995
 """A queue is called stable up to this load; above it the expressions would divide by nearly nothing."""
 
+CLOSED_LOOP_CEILING = 1 - 1e-9
+"""The same where users wait for answers before they ask again: their number alone keeps a queue stable, so
+that the wait may grow until it does."""
+
 _IDLE = 1e-12
 """Stands for zero where a logarithm or a negative power of the load would be taken."""
 
@@ -49,11 +53,11 @@ def waiting_probability(load: Expr, servers: Expr) -> Expr:
     return larger(load, _IDLE) ** (sqrt(2 * (servers + 1)) - 1)
 
 
-def mean_wait_s(load: Expr, service_s: Expr, queue: Queue) -> Expr:
+def mean_wait_s(load: Expr, service_s: Expr, queue: Queue, ceiling: float = UTILISATION_CEILING) -> Expr:
     """Mean wait in seconds when one server takes `service_s` a request and is busy a share `load` of the
-    time.
+    time; at a load above `ceiling`, that of the ceiling.
     """
-    busy = smaller(load, UTILISATION_CEILING)
+    busy = smaller(load, ceiling)
     delayed = waiting_probability(busy, queue.servers)
     variability = (queue.arrival_scv + queue.service_scv) / 2
     return service_s * delayed / (queue.servers * (1 - busy)) * variability
