@@ -100,9 +100,12 @@ def study_of(problem: Problem) -> tuple[Study, Mapping[Symbol, float]]:
     return study, frozen.parameters()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Formulas:
-    """All metrics of a wide problem, symbolic and compiled, and the numbers that its traffic gives them."""
+    """All metrics of a wide problem, symbolic and compiled, and the numbers that its traffic gives them.
+
+    Without a repr: pytest would spend minutes on printing expressions.
+    """
 
     scenario: Scenario
     program: Program
@@ -171,7 +174,7 @@ def thinned(pool: CompiledPool, rng: np.random.Generator, most: int) -> Compiled
     return CompiledPool(replace(pool.pool, variants=tuple(v.variant for v in variants)), variants)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rows:
     """Feasible assignments of one system under one set of frozen numbers, as joined tables."""
 
