@@ -26,7 +26,7 @@ from llmopt_optimizer.formulation.pool import (
 from llmopt_optimizer.metrics.batches import Batch, Quantity, total
 from llmopt_optimizer.metrics.pools import Decoding, Prefilling, decoding, prefilling
 from llmopt_optimizer.metrics.resources import Utilisation, utilisation
-from llmopt_optimizer.metrics.serving import SMALLEST_BATCH
+from llmopt_optimizer.metrics.serving import smallest_batch
 from llmopt_optimizer.metrics.waiting import (
     CLOSED_LOOP_CEILING,
     UTILISATION_CEILING,
@@ -86,11 +86,11 @@ def decode_formulas(
 ) -> PoolFormulas:
     """Everything that a system reads of a decode pool; the state `batch` is found from the given rate."""
     parts = decoding(inputs.law, inputs.symbols, around.frozen, rate_per_s, batch)
-    places = decode_places(inputs, around, parts, rate_per_s)
+    places, smallest = decode_places(inputs, around, parts, rate_per_s), smallest_batch(around.frozen)
     mean_s = mean_wait_s(places.load, places.held_s, places.queue)
     waits = _wait_statistics(around, mean_s, places.load, places.queue)
     return PoolFormulas(
-        states=(State(batch, parts.mean_batch, SMALLEST_BATCH, places.slots_of_rank),),
+        states=(State(batch, larger(smallest, parts.mean_batch), smallest, places.slots_of_rank),),
         attributes=decode_attributes(inputs, around, transfer, parts, places, rate_per_s, waits),
         constraints=(fitting(inputs), stable("batch slots", places.load)),
     )
@@ -145,7 +145,8 @@ def closed_loop_state(
     users = around.frozen.concurrency / parts.ranks
     rate = batch / (around.frozen.decode_tokens * parts.step_s)
     equation = smaller(users - rate * before_decode_s, places.slots_of_rank)
-    return State(batch, equation, SMALLEST_BATCH, larger(SMALLEST_BATCH, users), increasing=False)
+    smallest = smallest_batch(around.frozen)
+    return State(batch, equation, smallest, larger(smallest, users), increasing=False)
 
 
 def closed_loop_place_waits(

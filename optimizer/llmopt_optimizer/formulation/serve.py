@@ -18,13 +18,13 @@ from llmopt_optimizer.formulation.pool import (
 )
 from llmopt_optimizer.metrics.resources import Utilisation, utilisation
 from llmopt_optimizer.metrics.serving import (
-    SMALLEST_BATCH,
     Serving,
     closed_loop_batch,
     open_loop_batch,
     prefill_load,
     prefill_wait_s,
     serving,
+    smallest_batch,
     work_per_s,
 )
 from llmopt_optimizer.metrics.waiting import Queue, mean_wait_s, routed_queue, wait_quantile_s
@@ -57,7 +57,7 @@ def serve_formulas(inputs: PoolInputs, around: Surroundings) -> PoolFormulas:
         else open_loop_batch(parts, frozen)
     )
     return PoolFormulas(
-        states=(State(batch, equation, SMALLEST_BATCH, inside, increasing=not around.closed_loop),),
+        states=(State(batch, equation, smallest_batch(frozen), inside, increasing=not around.closed_loop),),
         attributes=_attributes(inputs, around, parts, waits, batch),
         constraints=_constraints(inputs, around, parts, waits),
     )

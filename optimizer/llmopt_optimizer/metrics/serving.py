@@ -21,8 +21,7 @@ from llmopt_optimizer.metrics.batches import Batch, Quantity, decode_batch, tota
 from llmopt_optimizer.metrics.waiting import CLOSED_LOOP_CEILING, Queue, mean_wait_s
 from llmopt_optimizer.symbols import FrozenSymbols, PoolSymbols
 
-SMALLEST_BATCH = Float(1e-6)
-"""Lower end of the search for a mean batch: below it a rank is idle in every sense."""
+_IDLE_BATCH = Float(1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,14 @@ class Serving:
     """Mean rest of the step in progress when a request arrives."""
     decoding: Batch
     mixed: Batch
+
+
+def smallest_batch(frozen: FrozenSymbols) -> Expr:
+    """Lower end of the search for a mean batch: below it a rank is idle in every sense.
+
+    Requests that hardly decode make small batches in busy ranks, so it shrinks with them.
+    """
+    return _IDLE_BATCH * smaller(1, frozen.decode_tokens)
 
 
 def serving(law: StepLaw, pool: PoolSymbols, frozen: FrozenSymbols, batch: Symbol) -> Serving:
@@ -84,8 +91,9 @@ def serving(law: StepLaw, pool: PoolSymbols, frozen: FrozenSymbols, batch: Symbo
 
 
 def open_loop_batch(parts: Serving, frozen: FrozenSymbols) -> Expr:
-    """Right-hand side of b = λ_r · D · t(b)."""
-    return frozen.request_rate_per_s / parts.ranks * frozen.decode_tokens * parts.step_s
+    """Right-hand side of b = λ_r · D · t(b), at least the smallest batch."""
+    offered = frozen.request_rate_per_s / parts.ranks * frozen.decode_tokens * parts.step_s
+    return larger(smallest_batch(frozen), offered)
 
 
 def closed_loop_batch(
