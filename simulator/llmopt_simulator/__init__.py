@@ -3,7 +3,9 @@
 `simulate` gives a `Run`, `metrics` and `frozen_parameters` read it, `replicate` gives `Evidence`.
 """
 
+from llmopt_simulator.archive import load_workload, save_workload
 from llmopt_simulator.errors import InvariantError, SimulationError
+from llmopt_simulator.export import read_requests, request_frame, write_requests
 from llmopt_simulator.frozen import frozen_parameters
 from llmopt_simulator.intervals import Interval
 from llmopt_simulator.levels import ServiceLevel
@@ -18,7 +20,9 @@ from llmopt_simulator.replication import (
     verdict,
 )
 from llmopt_simulator.run import Run, simulate
+from llmopt_simulator.series import time_series
 from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel, StepBounds, step_bounds
+from llmopt_simulator.timeline import write_timeline
 
 __all__ = [
     "Evidence",
@@ -34,11 +38,18 @@ __all__ = [
     "StepBounds",
     "WorkloadSource",
     "frozen_parameters",
+    "load_workload",
     "metrics",
+    "read_requests",
     "replicate",
     "replicate_until_decided",
     "replicate_until_precise",
+    "request_frame",
+    "save_workload",
     "simulate",
     "step_bounds",
+    "time_series",
     "verdict",
+    "write_requests",
+    "write_timeline",
 ]

@@ -1,0 +1,81 @@
+"""Requests of a run as a table: a pandas frame, a CSV or a Parquet file, and back without losing a bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmopt_simulator.errors import SimulationError
+from llmopt_simulator.files import write_whole
+from llmopt_simulator.levels import class_ids
+from llmopt_simulator.measure import latency_table
+from llmopt_simulator.run import Run
+from llmopt_simulator.shares import MOMENTS, phases
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def request_columns(run: Run) -> dict[str, NDArray[Any]]:
+    """Every request of a run, columns of shape (n,) with their unit in the name.
+
+    The request's number and class, its moments (NaN when rejected), tokens, ranks (-1: none), whether it
+    was served and whether it is in the measured window, its latencies and the seconds of its phases.
+    """
+    number = np.arange(len(run.finished))
+    return {
+        "request": number,
+        "class": class_ids(run.workload.requests),
+        **{name: run.column(name) for name in (*MOMENTS, "input_tokens", "output_tokens")},
+        "hit_tokens": run.hit_tokens,
+        "rank": run.column("rank"),
+        "decode_rank": run.column("decode_rank"),
+        "served": run.finished,
+        "measured": (number >= run.window.start) & (number < run.window.stop),
+        **{f"{name}_s": values for name, values in latency_table(run).items() if name != "queueing"},
+        **{f"{name}_s": values for name, values in phases(run).items()},
+    }
+
+
+def request_frame(run: Run) -> pd.DataFrame:
+    """Every request of a run as a frame; columns as in `request_columns`."""
+    import pandas as pd
+
+    return pd.DataFrame(request_columns(run))
+
+
+def write_requests(run: Run, path: str | Path) -> None:
+    """Write every request to `path`, whole or not at all: `.csv`, or `.parquet` where pyarrow is installed.
+
+    Raises `SimulationError` for another suffix or without pyarrow.
+    """
+    path = Path(path)
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": lambda target: request_frame(run).to_csv(target, index=False),
+        ".parquet": lambda target: request_frame(run).to_parquet(target, index=False, engine="pyarrow"),
+    }
+    _check_format(path)
+    write_whole(path, writers[path.suffix])
+
+
+def read_requests(path: str | Path) -> pd.DataFrame:
+    """The frame that `write_requests` wrote, equal to the last bit; raises `SimulationError` as it does."""
+    import pandas as pd
+
+    path = Path(path)
+    _check_format(path)
+    if path.suffix == ".csv":
+        return pd.read_csv(path, float_precision="round_trip")
+    return pd.read_parquet(path, engine="pyarrow")
+
+
+def _check_format(path: Path) -> None:
+    if path.suffix not in (".csv", ".parquet"):
+        raise SimulationError(f"{path}: requests are written as .csv or .parquet, not {path.suffix!r}")
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise SimulationError(f"{path}: Parquet needs pyarrow: pip install pyarrow, or write .csv")
