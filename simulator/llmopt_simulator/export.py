@@ -69,9 +69,17 @@ def read_requests(path: str | Path) -> pd.DataFrame:
 
     path = Path(path)
     _check_format(path)
-    if path.suffix == ".csv":
-        return pd.read_csv(path, float_precision="round_trip")
-    return pd.read_parquet(path, engine="pyarrow")
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path, engine="pyarrow")
+    text = pd.read_csv(path, dtype=str, keep_default_na=False)  # pandas' own parser rounds some numbers
+    return pd.DataFrame({name: _parsed(name, text[name].to_numpy(str)) for name in text.columns})
+
+
+def _parsed(name: str, words: NDArray[np.str_]) -> NDArray[Any]:
+    """A column from its words, by its name: seconds, flags, else whole numbers. No word means NaN."""
+    if name.endswith("_s"):
+        return np.where(words == "", "nan", words).astype(np.float64)
+    return words == "True" if name in ("served", "measured") else words.astype(np.int64)
 
 
 def _check_format(path: Path) -> None:
