@@ -54,18 +54,31 @@ def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator
         f"moe_{context.weights['routed_experts']}",
         "engine_tokens",
         count,
-        tokens=tokens,
         hidden=hidden,
         intermediate=ffn.expert_intermediate / context.layout.moe_tp,
-        experts=ffn.experts,
         local_experts=ffn.experts / context.layout.ep,
-        experts_per_token=ffn.experts_per_token,
         matrices=3 if ffn.gated else 2,
         imbalance=imbalance,
+        **_routed(context, ffn),
     )
     if ffn.shared_intermediate:
         shape = (ffn.shared_intermediate, ffn.gated)
         yield from _dense(context, "shared_experts", shape, count, spread)
+
+
+def _routed(context: StepContext, ffn: MoeFfn) -> dict[str, sp.Expr]:
+    """What a rank's experts are shown: all tokens and experts, or after an all-to-all its own alone.
+
+    A token reaches one of ep groups with probability r = 1 - (1 - 1/ep)^k and then has k / (ep r) experts
+    there.
+    """
+    ep, sent, chosen = context.layout.ep, context.layout.dispatched, ffn.experts_per_token
+    reached = 1 - (1 - 1 / ep) ** chosen
+    return {
+        "tokens": context.symbols.N * (1 - sent + sent * reached),
+        "experts": ffn.experts * (1 - sent + sent / ep),
+        "experts_per_token": chosen * (1 - sent + sent / (ep * reached)),
+    }
 
 
 def _dispatch(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
