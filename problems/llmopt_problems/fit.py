@@ -15,8 +15,7 @@ from .models.facts import weight_bytes
 from .models.spec import ModelSpec
 from .schema import Problem
 from .schema.resources import AcceleratorOffer
-from .traffic import TrafficSummary
-from .traffic.lengths import length_law
+from .traffic import TrafficSummary, longest_request
 
 
 def model_of(problem: Problem) -> ModelSpec:
@@ -35,17 +34,15 @@ def unfit(problem: Problem) -> Iterator[RuleError]:
     offers = [(offer, catalog.accelerator(offer.name)) for offer in problem.hardware.accelerators]
     if not any(needed / _largest_world(problem, o, a) <= _usable(problem, a) for o, a in offers):
         yield _too_large(problem, model, needed, offers)
-    traffic = problem.traffic
-    if traffic.input_tokens is not None and traffic.output_tokens is not None:
-        longest = length_law(traffic.input_tokens).longest + length_law(traffic.output_tokens).longest
-        if longest > model.max_context_tokens:
-            remedy = f"use inputs and outputs of at most {model.max_context_tokens} tokens together"
-            yield RuleError(
-                f"the longest request has {longest} tokens, more than the context of {model.name}",
-                "context-too-short",
-                f"{remedy}: lower a mean or set max",
-                ("traffic", "input_tokens"),
-            )
+    longest = longest_request(problem.traffic)
+    if longest is not None and longest > model.max_context_tokens:
+        remedy = f"use inputs and outputs of at most {model.max_context_tokens} tokens together"
+        yield RuleError(
+            f"the longest request has {longest} tokens, more than the context of {model.name}",
+            "context-too-short",
+            f"{remedy}: lower a mean or set max",
+            ("traffic", "classes" if problem.traffic.classes else "input_tokens"),
+        )
 
 
 def require_context(problem: Problem, model: ModelSpec, traffic: TrafficSummary) -> None:

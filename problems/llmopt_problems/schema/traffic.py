@@ -1,213 +1,200 @@
-"""The traffic section: how requests arrive, how long they are, and what they share."""
+"""The traffic section: how requests arrive, how long they are, what they share, of which classes."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from ..errors import RuleError
-from .fields import (
-    MAX_TOKENS,
-    SECTION,
-    Count,
-    ExistingFile,
-    RequestsPerSecond,
-    Share,
-    Tokens,
-    unit_keys,
-    with_units,
+from ..metrics_catalog import METRICS
+from .arrivals import (
+    Arrivals,
+    BatchArrivals,
+    ClosedLoop,
+    CurvePoint,
+    DayCurveArrivals,
+    DeterministicArrivals,
+    GammaArrivals,
+    OnOffArrivals,
+    OpenArrivals,
+    PoissonArrivals,
+    SinusoidArrivals,
+    TraceArrivals,
+    TraceFormat,
+    WeibullArrivals,
 )
+from .fields import SECTION, Share, unit_keys, with_units
+from .lengths import (
+    ConstantLength,
+    EmpiricalLength,
+    ExponentialLength,
+    Length,
+    LengthField,
+    LognormalLength,
+    NormalLength,
+    UniformLength,
+    ZipfLength,
+    typical_least,
+)
+from .service import ServiceLevel
+from .sharing import Conversation, SharedPrefix
 
-TraceFormat = Literal["mooncake", "azure"]
-
-TAIL_OF_MEAN = 10
-"""Lognormal and exponential lengths are cut at this multiple of their mean unless `max` says otherwise."""
-
-_RATE = 'Mean arrival rate, such as "6 req/s".'
-
-
-class PoissonArrivals(BaseModel):
-    """Independent requests: exponential gaps."""
-
-    model_config = with_units(rate=("request_rate",))
-    process: Literal["poisson"]
-    rate_per_s: RequestsPerSecond = Field(alias="rate", gt=0, description=_RATE)
-    _units = model_validator(mode="before")(unit_keys("rate"))
-
-
-class GammaArrivals(BaseModel):
-    """Gamma-distributed gaps: burstier than Poisson with cv above 1, smoother below."""
-
-    model_config = with_units(rate=("request_rate",))
-    process: Literal["gamma"]
-    rate_per_s: RequestsPerSecond = Field(alias="rate", gt=0, description=_RATE)
-    cv: float = Field(gt=0, le=100, description="Coefficient of variation of the gaps; 1 is Poisson.")
-    _units = model_validator(mode="before")(unit_keys("rate"))
-
-
-class DeterministicArrivals(BaseModel):
-    """Equal gaps."""
-
-    model_config = with_units(rate=("request_rate",))
-    process: Literal["deterministic"]
-    rate_per_s: RequestsPerSecond = Field(alias="rate", gt=0, description=_RATE)
-    _units = model_validator(mode="before")(unit_keys("rate"))
-
-
-class ClosedLoop(BaseModel):
-    """A fixed number of users, each sending its next request when its last one ends."""
-
-    model_config = SECTION
-    process: Literal["closed_loop"]
-    concurrency: Count = Field(description="Number of users.")
-
-
-class TraceArrivals(BaseModel):
-    """Requests replayed from a recorded trace: arrivals, lengths and, where it has them, shared blocks."""
-
-    model_config = SECTION
-    process: Literal["trace"]
-    file: ExistingFile = Field(description="Path to the trace, relative to this file.")
-    format: TraceFormat = Field(description="mooncake (JSON lines with hash_ids) or azure (CSV).")
-    limit: Count | None = Field(default=None, description="Requests to read; default: all.")
-    skip: int = Field(default=0, ge=0, description="Requests to leave out at the start.")
-    speedup: float = Field(default=1.0, gt=0, description="Divides every gap between arrivals.")
-
-
-Arrivals = Annotated[
-    PoissonArrivals | GammaArrivals | DeterministicArrivals | ClosedLoop | TraceArrivals,
-    Field(discriminator="process"),
+__all__ = [
+    "Arrivals",
+    "BatchArrivals",
+    "ClosedLoop",
+    "ConstantLength",
+    "Conversation",
+    "CurvePoint",
+    "DayCurveArrivals",
+    "DeterministicArrivals",
+    "EmpiricalLength",
+    "ExponentialLength",
+    "GammaArrivals",
+    "Length",
+    "LognormalLength",
+    "NormalLength",
+    "OnOffArrivals",
+    "OpenArrivals",
+    "PoissonArrivals",
+    "RequestClass",
+    "SharedPrefix",
+    "SinusoidArrivals",
+    "TraceArrivals",
+    "TraceFormat",
+    "Traffic",
+    "UniformLength",
+    "WeibullArrivals",
+    "ZipfLength",
 ]
 
-
-class ConstantLength(BaseModel):
-    """Every request has the same length."""
-
-    model_config = SECTION
-    distribution: Literal["constant"]
-    value: Tokens = Field(description="Tokens.")
+_DESCRIBED = ("input_tokens", "output_tokens", "shared_prefix", "conversation")
+_REQUIRED = ("input_tokens", "output_tokens")
 
 
-class UniformLength(BaseModel):
-    """Every whole number from min to max is equally likely."""
-
-    model_config = SECTION
-    distribution: Literal["uniform"]
-    min: Tokens = Field(description="Fewest tokens.")
-    max: Tokens = Field(description="Most tokens.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min > self.max:
-            raise RuleError("min is above max", "length-empty", "swap min and max", ("min",))
-        return self
-
-
-class LognormalLength(BaseModel):
-    """Lognormal lengths, rounded to whole tokens and cut to [1, max]."""
-
-    model_config = SECTION
-    distribution: Literal["lognormal"]
-    mean: float = Field(ge=1, le=MAX_TOKENS, description="Mean tokens before rounding and cutting.")
-    cv: float = Field(gt=0, le=100, description="Coefficient of variation before rounding and cutting.")
-    max: Tokens | None = Field(default=None, description="Longest length; default: 10 times the mean.")
-
-    @property
-    def longest(self) -> int:
-        """Largest length that occurs, in tokens."""
-        return self.max or _tail(self.mean)
-
-
-class ExponentialLength(BaseModel):
-    """Exponential lengths, rounded to whole tokens and cut to [1, max]."""
-
-    model_config = SECTION
-    distribution: Literal["exponential"]
-    mean: float = Field(ge=1, le=MAX_TOKENS, description="Mean tokens before rounding and cutting.")
-    max: Tokens | None = Field(default=None, description="Longest length; default: 10 times the mean.")
-
-    @property
-    def longest(self) -> int:
-        """Largest length that occurs, in tokens."""
-        return self.max or _tail(self.mean)
-
-
-Length = ConstantLength | UniformLength | LognormalLength | ExponentialLength
-_LengthField = Annotated[Length, Field(discriminator="distribution")]
-
-
-class SharedPrefix(BaseModel):
-    """Prefixes that requests share, such as system prompts: each request draws one of `groups` at random.
-
-    The prefix is part of the input length; a request shorter than the prefix carries the head of it.
-    """
+class RequestClass(BaseModel):
+    """Requests of one kind, with their own lengths, sharing and service levels."""
 
     model_config = with_units(share=("share",))
-    tokens: Tokens = Field(description="Length of a prefix.")
-    groups: Count = Field(default=1, description="Number of different prefixes, equally likely.")
-    share: Share = Field(default=1.0, gt=0, le=1, description="Share of requests that carry a prefix.")
+    name: str = Field(
+        min_length=1, max_length=100, description="Name of the class, for service levels and reports."
+    )
+    share: Share = Field(gt=0, le=1, description="Share of all requests that are of this class.")
+    input_tokens: LengthField = Field(description="Prompt lengths.")
+    output_tokens: LengthField = Field(description="Answer lengths.")
+    shared_prefix: SharedPrefix | None = Field(default=None, description="Prefixes shared within the class.")
+    conversation: Conversation | None = Field(default=None, description="Turns that build on each other.")
+    slo: tuple[ServiceLevel, ...] = Field(
+        default=(), strict=False, max_length=64, description="Latency levels of this class alone."
+    )
     _units = model_validator(mode="before")(unit_keys("share"))
 
-
-class Traffic(BaseModel):
-    """Arrivals, lengths and sharing. A trace brings its own lengths; every other process needs them here."""
-
-    model_config = SECTION
-    arrivals: Arrivals = Field(description="How requests arrive.")
-    input_tokens: _LengthField | None = Field(
-        default=None, description="Prompt lengths; absent with a trace."
-    )
-    output_tokens: _LengthField | None = Field(
-        default=None, description="Answer lengths; absent with a trace."
-    )
-    shared_prefix: SharedPrefix | None = Field(
-        default=None, description="Shared prefixes; absent with a trace."
-    )
-
     @model_validator(mode="after")
-    def _lengths_once(self) -> Self:
-        traced = isinstance(self.arrivals, TraceArrivals)
-        for key in ("input_tokens", "output_tokens", "shared_prefix"):
-            given = getattr(self, key) is not None
-            if traced and given:
+    def _levels_are_latencies(self) -> Self:
+        for index, level in enumerate(self.slo):
+            if not METRICS[level.metric].needs_statistic:
+                what = f"{level.metric} is a number of the whole deployment"
                 raise RuleError(
-                    "the trace already brings this", "trace-twice", f"remove {key} or the trace", (key,)
-                )
-            if not traced and not given and key != "shared_prefix":
-                raise RuleError(
-                    f"{key} is missing",
-                    "lengths-missing",
-                    f"add {key}: {{distribution: constant, value: 500}}",
+                    what, "class-slo", "move this level to the problem's slo", ("slo", index, "metric")
                 )
         return self
 
     @model_validator(mode="after")
     def _prefix_fits(self) -> Self:
-        if self.shared_prefix is None or self.input_tokens is None:
-            return self
-        room = _typical_least(self.input_tokens)
-        if self.shared_prefix.tokens > room:
-            raise RuleError(
-                "the shared prefix is longer than the input",
-                "prefix-longer-than-input",
-                f"use at most {math.floor(room)} tokens, or longer inputs",
-                ("shared_prefix", "tokens"),
-            )
+        check_prefix(self.shared_prefix, self.input_tokens)
         return self
 
 
-def _typical_least(length: Length) -> float:
-    """Longest sensible prefix: the shortest input, or the mean where any length down to one token occurs."""
-    match length:
-        case ConstantLength():
-            return length.value
-        case UniformLength():
-            return length.min
-        case _:
-            return length.mean
+class Traffic(BaseModel):
+    """Arrivals, and what arrives: one kind of requests described here, or several in `classes`.
+
+    A trace brings its own lengths; every other process needs them, here or in every class.
+    """
+
+    model_config = SECTION
+    arrivals: Arrivals = Field(description="How requests arrive.")
+    input_tokens: LengthField | None = Field(
+        default=None, description="Prompt lengths; absent with a trace or classes."
+    )
+    output_tokens: LengthField | None = Field(
+        default=None, description="Answer lengths; absent with a trace or classes."
+    )
+    shared_prefix: SharedPrefix | None = Field(
+        default=None, description="Shared prefixes; absent with a trace or classes."
+    )
+    conversation: Conversation | None = Field(
+        default=None, description="Turns that build on each other; absent with a trace or classes."
+    )
+    classes: tuple[RequestClass, ...] = Field(
+        default=(), strict=False, max_length=64, description="Kinds of requests; their shares add up to 1."
+    )
+
+    @model_validator(mode="after")
+    def _described_once(self) -> Self:
+        if isinstance(self.arrivals, TraceArrivals):
+            self._refuse(
+                (*_DESCRIBED, "classes"), "the trace already brings this", "trace-twice", "the trace"
+            )
+        elif self.classes:
+            self._refuse(_DESCRIBED, "every class brings its own", "classes-twice", "classes")
+        else:
+            self._require_lengths()
+        return self
+
+    def _refuse(self, keys: tuple[str, ...], what: str, rule: str, other: str) -> None:
+        for key in keys:
+            if getattr(self, key):
+                raise RuleError(what, rule, f"remove {key} or {other}", (key,))
+
+    def _require_lengths(self) -> None:
+        for key in _REQUIRED:
+            if getattr(self, key) is None:
+                remedy = f"add {key}: {{distribution: constant, value: 500}}"
+                raise RuleError(f"{key} is missing", "lengths-missing", remedy)
+
+    @model_validator(mode="after")
+    def _classes_are_whole(self) -> Self:
+        names = [each.name for each in self.classes]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise RuleError(
+                    f"there is a class {name} already", "class-name", "rename one", ("classes", index, "name")
+                )
+        total = math.fsum(each.share for each in self.classes)
+        if self.classes and not math.isclose(total, 1, rel_tol=0, abs_tol=1e-6):
+            what = f"the shares of the classes add up to {total:g}"
+            raise RuleError(what, "class-shares", "make them add up to 1", ("classes",))
+        return self
+
+    @model_validator(mode="after")
+    def _loop_has_no_conversations(self) -> Self:
+        if not isinstance(self.arrivals, ClosedLoop):
+            return self
+        what, remedy = "users of a closed loop send single requests", "use open arrivals, such as poisson"
+        if self.conversation is not None:
+            raise RuleError(what, "conversation-loop", remedy, ("conversation",))
+        for index, each in enumerate(self.classes):
+            if each.conversation is not None:
+                raise RuleError(what, "conversation-loop", remedy, ("classes", index, "conversation"))
+        return self
+
+    @model_validator(mode="after")
+    def _prefix_fits(self) -> Self:
+        check_prefix(self.shared_prefix, self.input_tokens)
+        return self
 
 
-def _tail(mean: float) -> int:
-    return min(math.ceil(TAIL_OF_MEAN * mean), MAX_TOKENS)
+def check_prefix(prefix: SharedPrefix | None, inputs: Length | None) -> None:
+    """RuleError for a prefix longer than the inputs that shall carry it."""
+    if prefix is None or inputs is None:
+        return
+    room = typical_least(inputs)
+    if prefix.tokens > room:
+        raise RuleError(
+            "the shared prefix is longer than the input",
+            "prefix-longer-than-input",
+            f"use at most {math.floor(room)} tokens, or longer inputs",
+            ("shared_prefix", "tokens"),
+        )

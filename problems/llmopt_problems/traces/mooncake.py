@@ -6,10 +6,10 @@ each 512 tokens of input, the last of them possibly partial.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .documents import parse_line
 from .rows import Place, Row, check_tokens, lines
 
 BLOCK_TOKENS = 512
@@ -25,15 +25,7 @@ def rows(file: Path) -> Iterator[Row]:
 
 def _record(text: str, place: Place) -> dict[str, object]:
     remedy = 'write {"timestamp": ms, "input_length": n, "output_length": n, "hash_ids": [...]}'
-    try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        there = Place(place.file, place.line, error.colno)
-        raise there.error(f"broken JSON: {error.msg}", "trace-json", remedy) from None
-    except (ValueError, RecursionError):  # numbers of thousands of digits, brackets without end
-        raise place.error("broken JSON", "trace-json", remedy) from None
-    if not isinstance(record, dict):
-        raise place.error("the line is no JSON object", "trace-json", remedy)
+    record = parse_line(text, place, remedy)
     for key in ("timestamp", "input_length", "output_length", "hash_ids"):
         if key not in record:
             raise place.error(f"{key} is missing", "trace-column", remedy)

@@ -2,6 +2,17 @@
 
 from .requests import Requests, Workload
 from .sampling import BLOCK_TOKENS, sample
-from .summary import TrafficSummary, traffic_summary
+from .saving import save
+from .summary import ClassSummary, TrafficSummary, longest_request, traffic_summary
 
-__all__ = ["BLOCK_TOKENS", "Requests", "TrafficSummary", "Workload", "sample", "traffic_summary"]
+__all__ = [
+    "BLOCK_TOKENS",
+    "ClassSummary",
+    "Requests",
+    "TrafficSummary",
+    "Workload",
+    "longest_request",
+    "sample",
+    "save",
+    "traffic_summary",
+]

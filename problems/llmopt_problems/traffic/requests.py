@@ -39,7 +39,7 @@ class Requests:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workload:
-    """Requests and how they come: open loop at their arrival times, or closed loop; both may have users think."""
+    """Requests and how they come: open loop at their arrival times, or closed loop, where users may think."""
 
     requests: Requests
     concurrency: int | None = None
