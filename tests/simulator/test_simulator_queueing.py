@@ -1,86 +1,79 @@
-"""Simulated waits against the closed forms of queueing theory.
-
-A prefill of p tokens that takes c·p seconds, with one output token and a batch of one, is a server whose
-service time is c times the input length; a central queue before k instances makes k servers with one queue.
-"""
+"""Simulated queues against the closed forms of queueing theory (`benchmarks/queueing`)."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
-import numpy as np
 import pytest
-
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
-from llmopt_problems.traffic.requests import Workload
-from llmopt_simulator import Interval, ServiceModel, SimulationOptions, replicate
-
-TOKENS = 1000
-"""Mean input: exponential lengths are rounded up to whole tokens, so their mean is known exactly."""
-
-REPLICATIONS = 30
+from queueing import formulas as theory
+from queueing import systems
+from queueing.table import CUSTOMERS, REQUESTS, SYSTEMS, UTILISATIONS, markdown, prove
 
 
-def geometric_mean_tokens() -> tuple[float, float]:
-    """Mean and second moment of ceil(X), X exponential with mean TOKENS: a geometric length."""
-    p = 1.0 - math.exp(-1.0 / TOKENS)
-    return 1.0 / p, (2.0 - p) / p**2
+def assert_proved(row, widest: float) -> None:
+    """The interval holds the exact value and is narrow enough to mean something."""
+    interval, exact = row.interval, row.proof.exact
+    assert interval.low <= exact <= interval.high, markdown([row])
+    assert interval.high - interval.low < widest * exact
 
 
-def erlang_c(servers: int, load: float) -> float:
-    """Probability of waiting in M/M/c at offered load a = λ/μ (Kleinrock, volume 1, equation 3.40)."""
-    blocked = 1.0
-    for n in range(1, servers + 1):
-        blocked = load * blocked / (n + load * blocked)
-    return blocked / (1.0 - load / servers * (1.0 - blocked))
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.__name__)
+@pytest.mark.parametrize("utilisation", [0.5, 0.9])
+def test_systems(system, utilisation: float) -> None:
+    count = {0.5: 4000, 0.9: 10_000}[utilisation]
+    assert_proved(prove(system(utilisation, count), count), 0.45)
 
 
-def simulated_wait(make, servers: int, rate: float, constant_service: bool, count: int) -> Interval:
-    pool = PoolDeployment("serve", "x", Layout(), servers, 1 << 15, 1)
-    service = ServiceModel((make.service(pool, 1 << 40, p=1.0 / TOKENS),))
-
-    def source(seed: int) -> Workload:
-        rng = np.random.default_rng(seed)
-        arrival_s = np.cumsum(rng.exponential(1.0 / rate, count))
-        lengths = np.ceil(rng.exponential(TOKENS, count)).astype(np.int64)
-        return make.workload(arrival_s, TOKENS if constant_service else lengths, 1)
-
-    deployment = Deployment("aggregated", (pool,), "central_queue", prefix_cache=False)
-    options = SimulationOptions(warmup_fraction=0.2)
-    evidence = replicate(
-        source, deployment, service, options, replications=REPLICATIONS, confidence=0.99, seed=7
-    )
-    return evidence.metrics["queueing_mean_s"]
+@pytest.mark.parametrize("customers", [2, 8])
+def test_closed_network(customers: int) -> None:
+    assert_proved(prove(systems.closed_network(customers, 2000), 2000), 0.03)
 
 
-@pytest.mark.parametrize(("utilisation", "count"), [(0.5, 20_000), (0.9, 100_000)])
-def test_mm1_wait(make, utilisation: float, count: int) -> None:
-    """Pollaczek–Khinchine with the moments of the rounded lengths: W = λ E[S²] / (2 (1 − ρ))."""
-    mean, second = (moment / TOKENS**power for power, moment in enumerate(geometric_mean_tokens(), 1))
-    rate = utilisation / mean
-    exact = rate * second / (2.0 * (1.0 - utilisation))
-    interval = simulated_wait(make, 1, rate, False, count)
-    assert interval.low <= exact <= interval.high
-    assert exact == pytest.approx(utilisation / (1.0 - utilisation), rel=2e-3)  # the M/M/1 form
-    assert interval.high - interval.low < 0.12 * exact
+@pytest.mark.slow
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.__name__)
+@pytest.mark.parametrize("utilisation", UTILISATIONS)
+def test_systems_in_full(system, utilisation: float) -> None:
+    count = REQUESTS[utilisation]
+    assert_proved(prove(system(utilisation, count), count), 0.2)
 
 
-@pytest.mark.parametrize(("utilisation", "count"), [(0.5, 20_000), (0.9, 100_000)])
-def test_md1_wait(make, utilisation: float, count: int) -> None:
-    """W = ρ / (2 μ (1 − ρ))."""
-    exact = utilisation / (2.0 * (1.0 - utilisation))
-    interval = simulated_wait(make, 1, utilisation, True, count)
-    assert interval.low <= exact <= interval.high
-    assert interval.high - interval.low < 0.12 * exact
+@pytest.mark.slow
+@pytest.mark.parametrize("customers", CUSTOMERS)
+def test_closed_network_in_full(customers: int) -> None:
+    assert_proved(prove(systems.closed_network(customers, 20_000), 20_000), 0.01)
 
 
-@pytest.mark.parametrize("servers", [2, 5])
-@pytest.mark.parametrize(("utilisation", "count"), [(0.5, 40_000), (0.9, 100_000)])
-def test_mmc_wait(make, servers: int, utilisation: float, count: int) -> None:
-    """W = C(c, a) / (c μ − λ), with μ of the rounded lengths."""
-    mean = geometric_mean_tokens()[0] / TOKENS
-    rate = utilisation * servers / mean
-    exact = erlang_c(servers, utilisation * servers) / (servers / mean - rate)
-    interval = simulated_wait(make, servers, rate, False, count)
-    assert interval.low <= exact <= interval.high
-    assert interval.high - interval.low < 0.2 * exact
+def test_intervals_can_miss() -> None:
+    """A proof that is wrong by 15% fails: M/D/1 judged by the form of M/M/1."""
+    proof = systems.md1(0.5, 4000)
+    wrong = systems.mm1(0.5, 4000)
+    row = prove(systems.replaced(proof, proof.metric, wrong.exact), 4000)
+    assert not row.inside
+    assert "**no**" in markdown([row])
+
+
+def test_closed_forms_agree_where_they_meet() -> None:
+    assert theory.mmc_wait(1, 0.7, 1.0) == pytest.approx(0.7 / 0.3)
+    assert theory.erlang_c(1, 0.6) == pytest.approx(0.6)
+    assert theory.erlang_b(2, 1.0) == pytest.approx(1 / 5)
+    assert theory.mm1_sojourn_percentile(0.5, 1.0, 0.5) == pytest.approx(2.0 * math.log(2.0))
+    assert theory.pollaczek_khinchine_wait(0.5, theory.Service(1.0, 2.0)) == pytest.approx(1.0)
+    assert theory.mean_value_analysis([2.0], 3.0, 1) == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("customers", [1, 3, 6])
+def test_mean_value_analysis_is_the_product_form(customers: int) -> None:
+    """Throughput from the normalisation constants, G(n − 1) / G(n), by summing over all states."""
+    demands, delay = (0.7, 1.3), 2.0
+
+    def constant(n: int) -> float:
+        states = itertools.product(range(n + 1), repeat=2)
+        return sum(
+            demands[0] ** i * demands[1] ** j * delay ** (n - i - j) / math.factorial(n - i - j)
+            for i, j in states
+            if i + j <= n
+        )
+
+    expected = constant(customers - 1) / constant(customers)
+    assert theory.mean_value_analysis(demands, delay, customers) == pytest.approx(expected, rel=1e-12)

@@ -1,0 +1,1 @@
+"""Systems of queueing theory as deployments, and what theory says of them."""
