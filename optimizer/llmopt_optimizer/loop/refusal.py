@@ -65,8 +65,17 @@ def _impossible(study: Study, ledger: Ledger, bare: Result) -> Result:
         status=Status.INFEASIBLE,
         message=message,
         conflicts=groups,
-        relaxations=conflict.relaxations if conflict.groups else (),
+        relaxations=tuple(_confirmed(study, ledger.trials, r) for r in conflict.relaxations)
+        if conflict.groups
+        else (),
     )
+
+
+def _confirmed(study: Study, trials: Sequence[Trial], relaxation: Relaxation) -> Relaxation:
+    """A relaxation as simulation knows it: what the expressions guess may be too hopeful to keep."""
+    levels = (level for level in study.scenario.problem.slo if level_text(level) == relaxation.limit)
+    simulated = [_relaxation(level, trials) for level in levels]
+    return simulated[0] if simulated and simulated[0].needed is not None else relaxation
 
 
 def largest_rate(study: Study, frozen: Frozen, deadline: float) -> float | None:
@@ -103,7 +112,7 @@ def _all_refused(study: Study, ledger: Ledger, bare: Result) -> Result:
         "`cut` lists them with what they miss."
     )
     relaxations = tuple(_relaxation(level, ledger.trials) for level in levels if level.key in missed)
-    conflicts = tuple(f"{level.key} {level.bound} {level.value:g}" for level in levels if level.key in missed)
+    conflicts = tuple(level_text(level) for level in levels if level.key in missed)
     return replace(
         bare, status=Status.INFEASIBLE, message=message, conflicts=conflicts, relaxations=relaxations
     )
