@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any, Literal
 
+from llmopt_calibration.engine import engine_layer
 from llmopt_calibration.laws import Law, law
 
 Basis = Literal["measured", "transferred", "default"]
@@ -67,7 +68,16 @@ def load(accelerator: str, engine: str) -> CoefficientSet:
     for other in ENGINES:
         if other != engine:
             families = transferred(read_file(accelerator, other)) | families
-    return CoefficientSet(accelerator, engine, families | read_file(accelerator, engine))
+    families |= {"engine_step": engine_step_coefficients(engine)} | read_file(accelerator, engine)
+    return CoefficientSet(accelerator, engine, families)
+
+
+def engine_step_coefficients(engine: str) -> FamilyCoefficients:
+    """The law of an engine's step from its engine layer: fitted to served requests, not to tables."""
+    layer = engine_layer(engine)
+    values = {name: layer.value(name) for name in ("step_s", "layer_s")}
+    source = f"engine layer: {layer.source}"
+    return FamilyCoefficients("engine_step", values, {}, "measured", layer.held_out_tpot, {}, source)
 
 
 def transferred(families: Mapping[str, FamilyCoefficients]) -> dict[str, FamilyCoefficients]:

@@ -138,8 +138,12 @@ def _fastest_kernel(rows: pd.DataFrame, shape: list[str]) -> pd.DataFrame:
     if len(measured) < 2:
         return _main_kernel(rows)
     known = rows[rows["kernel_source"].isin(measured)]
-    times = known.pivot_table(index=shape, columns="kernel_source", values="latency", aggfunc="median").dropna()
-    return _main_kernel(rows) if times.empty else rows[rows["kernel_source"] == times.idxmin(axis=1).mode()[0]]
+    times = known.pivot_table(
+        index=shape, columns="kernel_source", values="latency", aggfunc="median"
+    ).dropna()
+    return (
+        _main_kernel(rows) if times.empty else rows[rows["kernel_source"] == times.idxmin(axis=1).mode()[0]]
+    )
 
 
 def _head_columns(rows: pd.DataFrame) -> dict[str, pd.Series]:

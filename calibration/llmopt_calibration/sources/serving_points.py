@@ -1,10 +1,10 @@
-"""Measured serving points: one row is one model under one engine, layout and closed loop, with mean latencies.
+"""Measured serving points: a row is one model, engine, layout and closed loop with its mean latencies.
 
 The columns are those of the public comparison tables that InferenceX and AIConfigurator publish:
-`model_path` (or `model_canon`), `system`, `backend`, `precision`, `isl`, `osl`, `concurrency`, for an aggregated
-server `tp`, `attn_dp`, `moe_tp`, `moe_ep` and `gpus`, for a disaggregated one `prefill_*` and `decode_*` with
-their worker counts. `tp` there is the tensor parallelism of attention, so that an instance has tp × attn_dp
-accelerators.  Lengths are uniform in [0.8 L, L] tokens unless the means say otherwise.
+`model_path` (or `model_canon`), `system`, `backend`, `precision`, `isl`, `osl`, `concurrency`, for an
+aggregated server `tp`, `attn_dp`, `moe_tp`, `moe_ep` and `gpus`, for a disaggregated one `prefill_*` and
+`decode_*` with their worker counts. `tp` there is the tensor parallelism of attention, so that an instance
+has tp × attn_dp accelerators.  Lengths are uniform in [0.8 L, L] tokens unless the means say otherwise.
 
 A row that means nothing is refused with the reason, never repaired; a row without measured latencies is a
 point to predict.
@@ -130,7 +130,7 @@ def read_serving_points(path: Path) -> ServingRows:
         )
     if frame.empty:
         raise ValueError(f"{path}: the table has no rows")
-    cells: Iterable[dict[str, str]] = frame.to_dict(orient="records")
+    cells = ({str(key): str(cell) for key, cell in row.items()} for row in frame.to_dict(orient="records"))
     return ServingRows(frame, tuple(_checked(row) for row in _unique(cells)), sha256_of(path))
 
 

@@ -1,0 +1,1 @@
+"""Predicting measured serving points: the closed loop of every row simulated, and how far off it is."""
