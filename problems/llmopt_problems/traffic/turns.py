@@ -43,31 +43,34 @@ def turn_moments(
     first: LengthLaw, follow_up: LengthLaw, output: LengthLaw, turns: LengthLaw, limit: int, block_tokens: int
 ) -> TurnMoments:
     """The moments of turns whose inputs are at most `limit` tokens; turns is 0 when none is."""
-    weights = first.up_to(limit)
-    sums = np.zeros(3)
-    lengths = np.arange(limit + 1, dtype=np.float64)
-    blocks = np.maximum(np.arange(limit + 1) - 1, 0) // block_tokens * float(block_tokens)
-    opening, square, history, longest = weights.sum(), 0.0, 0.0, 0
     steps = _Steps(follow_up.up_to(limit), output.up_to(limit), limit)
+    weights = first.up_to(limit)
+    inputs, histories, shares = np.zeros(limit + 1), np.zeros(limit + 1), []
     for turn in range(1, turns.longest + 1):
         if turn > 1:
-            stay = turns.at_least(turn) / turns.at_least(turn - 1)
-            before, weights = steps.grow(stay * weights)
-            history += float(before @ blocks)
-        if not weights.sum() > _NEGLIGIBLE:
+            before, weights = steps.grow(weights * (turns.at_least(turn) / turns.at_least(turn - 1)))
+            histories += before
+        shares.append(float(weights.sum()))
+        if not shares[-1] > _NEGLIGIBLE:
             break
-        sums += weights.sum(), weights @ lengths, weights @ lengths**2
-        square += (2 * turn - 1) * weights.sum()
-        longest = max(longest, int(np.flatnonzero(weights > _NEGLIGIBLE)[-1]))
-    total = float(sums[0]) or 1.0
+        inputs += weights
+    return _moments(inputs, histories, shares, block_tokens)
+
+
+def _moments(inputs: Floats, histories: Floats, shares: list[float], block_tokens: int) -> TurnMoments:
+    """From the expected number of turns with every input, with every history, and of t-th turns."""
+    lengths = np.arange(len(inputs), dtype=np.float64)
+    blocks = np.maximum(lengths - 1, 0) // block_tokens * block_tokens
+    turns = float(inputs.sum())
+    some = turns or 1.0
     return TurnMoments(
-        turns=float(sums[0]),
-        second_moment_turns=float(square),
-        input_tokens=float(sums[1]) / total,
-        second_moment_input_tokens=float(sums[2]) / total,
-        max_input_tokens=longest,
-        history_tokens=history / total,
-        first_turns=float(opening) / total,
+        turns=turns,
+        second_moment_turns=sum((2 * turn - 1) * share for turn, share in enumerate(shares, 1)),
+        input_tokens=float((inputs * lengths).sum()) / some,
+        second_moment_input_tokens=float((inputs * lengths**2).sum()) / some,
+        max_input_tokens=int(np.flatnonzero(inputs > _NEGLIGIBLE)[-1]) if turns else 0,
+        history_tokens=float((histories * blocks).sum()) / some,
+        first_turns=shares[0] / some,
     )
 
 
@@ -76,21 +79,28 @@ _NEGLIGIBLE = 1e-15
 
 
 class _Steps:
-    """One more turn: transforms of the answer and of the new message, made once."""
+    """One more turn: transforms of the answer, and of answer and new message together, made once."""
 
     def __init__(self, message: Floats, output: Floats, limit: int) -> None:
-        self._size = 1 << (2 * limit + 1).bit_length()
+        self._size = _smooth(2 * limit + 1)
         self._limit = limit
         self._output = np.fft.rfft(output, self._size)
-        self._message = np.fft.rfft(message, self._size)
+        both = self._inverse(self._output * np.fft.rfft(message, self._size))
+        self._both = np.fft.rfft(both, self._size)
         # Chance that a message still fits behind a history of h tokens.
         self._fits = np.cumsum(message)[::-1]
 
     def grow(self, weights: Floats) -> tuple[Floats, Floats]:
         """Weights of the histories that a next turn continues, and of its inputs, shapes (limit + 1,)."""
-        answered = self._convolved(weights, self._output)
-        return answered * self._fits, self._convolved(answered, self._message)
+        transform = np.fft.rfft(weights, self._size)
+        return self._inverse(transform * self._output) * self._fits, self._inverse(transform * self._both)
 
-    def _convolved(self, weights: Floats, other: NDArray[np.complex128]) -> Floats:
-        full = np.fft.irfft(np.fft.rfft(weights, self._size) * other, self._size)
+    def _inverse(self, transform: NDArray[np.complex128]) -> Floats:
+        full = np.fft.irfft(transform, self._size)
         return np.asarray(np.maximum(full[: self._limit + 1], 0), np.float64)
+
+
+def _smooth(least: int) -> int:
+    """The smallest 2^a·3^b·5^c of `least` or more, a size that is quick to transform."""
+    odd = [3**b * 5**c for b in range(14) for c in range(10)]
+    return min(base << max(-(-least // base) - 1, 0).bit_length() for base in odd)
