@@ -22,6 +22,7 @@ from llmopt_simulator.replication import (
 from llmopt_simulator.run import Run, simulate
 from llmopt_simulator.series import time_series
 from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel, StepBounds, step_bounds
+from llmopt_simulator.single_run import run_intervals
 from llmopt_simulator.timeline import write_timeline
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "replicate_until_decided",
     "replicate_until_precise",
     "request_frame",
+    "run_intervals",
     "save_workload",
     "simulate",
     "step_bounds",

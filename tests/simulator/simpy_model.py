@@ -1,4 +1,4 @@
-"""A second simulator, written on SimPy from the prose of the semantics; it shares no code with kernel or twin.
+"""A second simulator, written on SimPy from the prose of the semantics; no code of kernel or twin is in it.
 
 Users, engines and transfers are processes that wait for one another. It covers routing without caches,
 chunked prefill, reservation of KV pages, attention data parallelism, pipeline engines, disaggregation with

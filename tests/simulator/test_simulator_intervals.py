@@ -16,6 +16,7 @@ from llmopt_simulator import (
     SimulationOptions,
     metrics,
     replicate_until_precise,
+    run_intervals,
     simulate,
 )
 from llmopt_simulator.intervals import mean_interval
@@ -171,3 +172,19 @@ def test_the_rule_cuts_a_slow_start_and_windows_agree(make) -> None:
     assert metrics(found) == pytest.approx(metrics(simulate(workload, deployment, service, options=given)))
     whole = simulate(workload, deployment, service, options=SimulationOptions(warmup_fraction=0.0))
     assert metrics(found)["e2e_mean_s"] > metrics(whole)["e2e_mean_s"]
+
+
+def test_one_long_run_has_intervals_and_a_short_one_says_that_it_has_none(make) -> None:
+    service = ServiceModel((make.service(POOL, 1 << 40, p=1e-3),))
+    long, short, drowned = (
+        simulate(poisson_source(make, utilisation, count)(5), QUEUE, service)
+        for utilisation, count in ((0.5, 60_000), (0.95, 400), (1.5, 3000))
+    )
+    found, exact = run_intervals(long), {"p50": math.log(2) / 0.5, "p95": math.log(20) / 0.5, "mean": 2.0}
+    for name, value in exact.items():
+        interval = found[f"e2e_{name}_s"]
+        assert interval.low <= value <= interval.high
+        assert interval.high - interval.low < 0.15 * value
+        assert interval.value == metrics(long)[f"e2e_{name}_s"]
+    assert run_intervals(short)["e2e_p95_s"].high == math.inf
+    assert run_intervals(drowned)["e2e_p95_s"].value == math.inf
