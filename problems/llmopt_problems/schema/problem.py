@@ -11,7 +11,7 @@ from ..metrics_catalog import METRICS
 from .fields import SECTION, Count, Seconds, unit_keys, with_units
 from .resources import Engine, Hardware, ModelChoice
 from .search import Search
-from .service import Objective, ServiceLevel
+from .service import Objective, ServiceLevel, check_levels
 from .traffic import Traffic
 
 
@@ -62,24 +62,7 @@ class Problem(BaseModel):
 
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:
-        seen: dict[tuple[str, str], float] = {}
-        for index, level in enumerate(self.slo):
-            if (level.key, level.bound) in seen:
-                raise RuleError(
-                    f"{level.key} has this bound already",
-                    "slo-duplicate",
-                    "keep the tighter of the two",
-                    ("slo", index),
-                )
-            seen[level.key, level.bound] = level.value
-            if seen.get((level.key, "at_most"), float("inf")) < seen.get((level.key, "at_least"), 0.0):
-                raise RuleError(
-                    f"no {level.key} is at most {seen[level.key, 'at_most']:g} and at least "
-                    f"{seen[level.key, 'at_least']:g}",
-                    "slo-contradiction",
-                    "raise at_most or lower at_least",
-                    ("slo", index, level.bound),
-                )
+        check_levels(self.slo)
         return self
 
     @model_validator(mode="after")
@@ -97,7 +80,8 @@ class Problem(BaseModel):
 
     @model_validator(mode="after")
     def _goodput_has_levels(self) -> Self:
-        if any(METRICS[level.metric].needs_statistic for level in self.slo):
+        levels = (*self.slo, *(level for each in self.traffic.classes for level in each.slo))
+        if any(METRICS[level.metric].needs_statistic for level in levels):
             return self
         for index, objective in enumerate(self.objectives):
             if objective.metric == "goodput":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, ValidationInfo, field_serializer, field_validator, model_validator
@@ -127,6 +129,23 @@ def check_statistic(metric: MetricName, statistic: Statistic | None) -> None:
             "remove the statistic",
             ("statistic",),
         )
+
+
+def check_levels(levels: Sequence[ServiceLevel]) -> None:
+    """RuleError, at `slo`, when two levels bound the same number alike or against each other."""
+    seen: dict[tuple[str, str], float] = {}
+    for index, level in enumerate(levels):
+        place = ("slo", index)
+        if (level.key, level.bound) in seen:
+            what = f"{level.key} has this bound already"
+            raise RuleError(what, "slo-duplicate", "keep the tighter of the two", place)
+        seen[level.key, level.bound] = level.value
+        most, least = seen.get((level.key, "at_most"), math.inf), seen.get((level.key, "at_least"), 0.0)
+        if most < least:
+            what = f"no {level.key} is at most {most:g} and at least {least:g}"
+            raise RuleError(
+                what, "slo-contradiction", "raise at_most or lower at_least", (*place, level.bound)
+            )
 
 
 def _sample(level: ServiceLevel) -> str:

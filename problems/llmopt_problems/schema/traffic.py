@@ -38,7 +38,7 @@ from .lengths import (
     ZipfLength,
     typical_least,
 )
-from .service import ServiceLevel
+from .service import ServiceLevel, check_levels
 from .sharing import Conversation, SharedPrefix
 
 __all__ = [
@@ -92,13 +92,15 @@ class RequestClass(BaseModel):
     _units = model_validator(mode="before")(unit_keys("share"))
 
     @model_validator(mode="after")
-    def _levels_are_latencies(self) -> Self:
+    def _levels_of_a_class(self) -> Self:
         for index, level in enumerate(self.slo):
+            place = ("slo", index, "metric")
             if not METRICS[level.metric].needs_statistic:
                 what = f"{level.metric} is a number of the whole deployment"
-                raise RuleError(
-                    what, "class-slo", "move this level to the problem's slo", ("slo", index, "metric")
-                )
+                raise RuleError(what, "class-slo", "move this level to the problem's slo", place)
+            if level.metric == "itl":
+                raise RuleError("itl is not kept by class", "class-slo", "bound tpot", place)
+        check_levels(self.slo)
         return self
 
     @model_validator(mode="after")
