@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmopt_simulator.intervals import percentile
+from llmopt_simulator.intervals import percentiles
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.measure import LATENCIES, PERCENTS
 from llmopt_simulator.run import Run
@@ -72,11 +72,12 @@ def frozen_parameters(run: Run, values: Mapping[str, float]) -> dict[str, float]
 
 def _prefix_matches(run: Run, values: Mapping[str, float]) -> dict[str, float]:
     matched = _measured(run, run.hit_tokens.astype(np.float64))
+    found = zip(MATCHED_PERCENTS, percentiles(matched, MATCHED_PERCENTS), strict=True)
     return {
         "hit_rate": values["hit_rate"],
         "hit_share": float(np.mean(matched > 0)) if len(matched) else math.nan,
         "matched_tokens": values["matched_tokens_mean"],
-    } | {f"matched_tokens_p{percent}": percentile(matched, percent) for percent in MATCHED_PERCENTS}
+    } | {f"matched_tokens_p{percent}": value for percent, value in found}
 
 
 def _variability(run: Run) -> dict[str, float]:

@@ -29,9 +29,15 @@ def relative_half_width(interval: Interval) -> float:
 
 def percentile(values: NDArray[np.float64], percent: float) -> float:
     """The smallest value that at least `percent` of all values do not exceed; NaN of nothing."""
+    return percentiles(values, [percent])[0]
+
+
+def percentiles(values: NDArray[np.float64], percents: Sequence[float]) -> list[float]:
+    """`percentile` of several percents with one sort: the values of rank ⌈n·percent/100⌉."""
     if len(values) == 0:
-        return math.nan
-    return float(np.percentile(values, percent, method="inverted_cdf"))
+        return [math.nan] * len(percents)
+    ordered = np.sort(values)
+    return [float(ordered[max(math.ceil(len(ordered) * p / 100) - 1, 0)]) for p in percents]
 
 
 def mean_interval(values: Sequence[float], confidence: float) -> Interval:

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmopt_simulator.intervals import percentile
+from llmopt_simulator.intervals import percentiles
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.levels import LatencyTable, ServiceLevel, attained, class_ids, class_prefix, classes
 from llmopt_simulator.pools import pool_metrics, stage_loads
@@ -82,9 +82,10 @@ def _latency_metrics(
     for name, all_values in latencies.items():
         measured = slice(run.window.start, run.window.stop)
         sample = all_values[measured][members[measured]]
-        sample = np.sort(sample[~np.isnan(sample)])
+        sample = sample[~np.isnan(sample)]
         values[f"{name}_mean_s"] = float(np.mean(sample)) if len(sample) else math.nan
-        values |= {f"{name}_p{percent}_s": percentile(sample, percent) for percent in PERCENTS}
+        found = zip(PERCENTS, percentiles(sample, PERCENTS), strict=True)
+        values |= {f"{name}_p{percent}_s": value for percent, value in found}
     return values
 
 

@@ -19,7 +19,7 @@ from llmopt_simulator import (
     run_intervals,
     simulate,
 )
-from llmopt_simulator.intervals import mean_interval
+from llmopt_simulator.intervals import mean_interval, percentiles
 from llmopt_simulator.order_statistics import (
     batch_correlation,
     batched_mean,
@@ -64,6 +64,13 @@ def test_independent_percentile_ranks_are_those_of_the_binomial(count: int, perc
     low = max((r for r in range(1, count + 1) if below.cdf(r - 1) <= 0.025), default=-math.inf)
     high = min((r for r in range(1, count + 1) if below.sf(r - 1) <= 0.025), default=math.inf)
     assert (interval.low, interval.high) == (low, high)
+
+
+def test_percentile_ranks_are_exact() -> None:
+    """No rounding of n·p/100 ever moves the rank: ⌈n·p/100⌉ in whole numbers."""
+    for count in range(1, 1200):
+        found = percentiles(np.arange(1.0, count + 1.0), (1, 7, 50, 90, 95, 99))
+        assert found == [-(-count * p // 100) for p in (1, 7, 50, 90, 95, 99)]
 
 
 def autoregressive(rng: np.random.Generator, count: int, rows: int) -> np.ndarray:
