@@ -3,7 +3,6 @@
 `simulate` gives a `Run`, `metrics` and `frozen_parameters` read it, `replicate` gives `Evidence`.
 """
 
-from llmopt_simulator.archive import load_workload, save_workload
 from llmopt_simulator.errors import InvariantError, SimulationError
 from llmopt_simulator.export import read_requests, request_frame, write_requests
 from llmopt_simulator.frozen import frozen_parameters
@@ -39,7 +38,6 @@ __all__ = [
     "StepBounds",
     "WorkloadSource",
     "frozen_parameters",
-    "load_workload",
     "metrics",
     "read_requests",
     "replicate",
@@ -47,7 +45,6 @@ __all__ = [
     "replicate_until_precise",
     "request_frame",
     "run_intervals",
-    "save_workload",
     "simulate",
     "step_bounds",
     "time_series",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ import pytest
 from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator import KvTransfer, ServiceModel, SimulationError, SimulationOptions, simulate
-from llmopt_simulator.archive import load_workload, save_workload
 from llmopt_simulator.export import read_requests, request_frame, write_requests
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.series import time_series
@@ -165,25 +163,3 @@ def test_request_tables_come_back_equal(run, tmp_path, suffix: str) -> None:
 def test_other_tables_are_refused(run, tmp_path) -> None:
     with pytest.raises(SimulationError, match=r"written as .csv or .parquet, not '.xlsx'"):
         write_requests(run, tmp_path / "requests.xlsx")
-
-
-def test_a_saved_workload_gives_the_identical_run(run, tmp_path) -> None:
-    path = tmp_path / "workload.npz"
-    for workload in (run.workload, replace(run.workload, concurrency=5)):
-        save_workload(workload, path)
-        first, second = (
-            simulate(w, run.deployment, run.service, run.seed, run.options)
-            for w in (workload, load_workload(path))
-        )
-        for name in ("requests", "ranks", "engines", "totals", "itl"):
-            assert getattr(first.state, name).tobytes() == getattr(second.state, name).tobytes()
-
-
-def test_other_files_are_no_workloads(run, tmp_path) -> None:
-    (tmp_path / "text.npz").write_text("no archive")
-    np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    for name in ("text.npz", "other.npz"):
-        with pytest.raises(SimulationError, match="not a workload"):
-            load_workload(tmp_path / name)
-    with pytest.raises(SimulationError, match=r"kept as \.npz"):
-        save_workload(run.workload, tmp_path / "workload.json")
