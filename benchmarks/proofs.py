@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from queueing.table import markdown, proofs, prove
+from queueing.table import HEADER, markdown, proofs, prove
 
 
 def main() -> int:
@@ -18,13 +18,14 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the full number of requests (default 1)")
     parser.add_argument("--only", default="", metavar="TEXT", help="systems whose name contains it")
     arguments = parser.parse_args()
-    rows = []
+    print(HEADER, flush=True)
+    inside = True
     for proof, requests in proofs(share=arguments.share):
         if arguments.only in proof.system:
-            rows.append(prove(proof, requests))
-            print(f"{proof.system} {proof.utilisation:.3g}", file=sys.stderr, flush=True)
-    print(markdown(rows))
-    return 0 if all(row.inside for row in rows) else 1
+            row = prove(proof, requests)
+            print(markdown(row), flush=True)
+            inside &= row.inside
+    return 0 if inside else 1
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ TOKENS = 1000
 FEW_TOKENS = 200
 """Mean tokens of a service that takes a step each."""
 
+FEWER_TOKENS = 50
+"""The same where the closed form takes the exact moments, however few."""
+
 ENDLESS = 1 << 40
 """A KV cache that nothing fills."""
 
@@ -107,11 +110,12 @@ def mg1_ps(utilisation: float, count: int) -> Proof:
 
 def tandem(utilisation: float, count: int) -> Proof:
     """Mean time through prefill server, transfer latency and decode server (Burke 1956: Poisson between)."""
-    front, back = theory.geometric(TOKENS).scaled(1 / TOKENS), _decode_moments()
+    front = theory.geometric(TOKENS).scaled(1 / TOKENS)
+    back = theory.geometric(FEWER_TOKENS).scaled(1 / FEWER_TOKENS)
     rate = utilisation / max(front.mean_s, back.mean_s)
     exact = 0.5 + sum(theory.pollaczek_khinchine_wait(rate, s) + s.mean_s for s in (front, back))
-    deployment, service = _stations(latency_s=0.5)
-    lengths = _exponential, _decode_lengths
+    deployment, service = _stations(0.5, FEWER_TOKENS)
+    lengths = _exponential, partial(_decode_lengths, mean=FEWER_TOKENS)
     source = partial(_traffic, rate, count, *lengths)
     return Proof("tandem M/M/1s mean sojourn", utilisation, "e2e_mean_s", exact, deployment, service, source)
 
@@ -137,10 +141,11 @@ def shared_link(utilisation: float, count: int) -> Proof:
 
 def closed_network(customers: int, count: int) -> Proof:
     """Throughput of users who go round prefill server, transfer latency and decode server without pause."""
-    demands = theory.geometric(TOKENS).mean_s / TOKENS, _decode_moments().mean_s
+    demands = theory.geometric(TOKENS).mean_s / TOKENS, theory.geometric(FEW_TOKENS).mean_s / FEW_TOKENS
     exact = theory.mean_value_analysis(demands, 2.0, customers)
-    deployment, service = _stations(latency_s=2.0)
-    source = partial(_closed_traffic, customers, count, _exponential, _decode_lengths)
+    deployment, service = _stations(2.0, FEW_TOKENS)
+    lengths = _exponential, partial(_decode_lengths, mean=FEW_TOKENS)
+    source = partial(_closed_traffic, customers, count, *lengths)
     name = f"closed network, {customers} users, throughput"
     utilisation = exact * max(demands)
     return Proof(name, utilisation, "throughput_requests_per_s", exact, deployment, service, source)
@@ -169,10 +174,10 @@ def _queue(
     )
 
 
-def _stations(latency_s: float) -> tuple[Deployment, ServiceModel]:
+def _stations(latency_s: float, decode_tokens: int) -> tuple[Deployment, ServiceModel]:
     front = PoolDeployment("prefill", "x", Layout(), 1, 1 << 15, 1)
     back = PoolDeployment("decode", "x", Layout(), 1, 1, 1)
-    services = _service(front, per_token_s=1.0 / TOKENS), _service(back, step_s=1.0 / FEW_TOKENS)
+    services = _service(front, per_token_s=1.0 / TOKENS), _service(back, step_s=1.0 / decode_tokens)
     transfer = KvTransfer(latency_s, 1e-6, 1e9, 1e9)  # bytes that take no time worth counting
     return Deployment("disaggregated", (front, back), "central_queue", False), ServiceModel(
         services, transfer
@@ -220,12 +225,9 @@ def _exponential(rng: np.random.Generator, count: int, mean: float = TOKENS) -> 
     return np.ceil(rng.exponential(mean, count)).astype(np.int64)
 
 
-def _decode_lengths(rng: np.random.Generator, count: int) -> Tokens:
-    return 1 + _exponential(rng, count, FEW_TOKENS)
-
-
-def _decode_moments() -> theory.Service:
-    return theory.geometric(FEW_TOKENS).scaled(1.0 / FEW_TOKENS)
+def _decode_lengths(rng: np.random.Generator, count: int, mean: float) -> Tokens:
+    """The first token comes from prefill, the others are the decode server's service."""
+    return 1 + _exponential(rng, count, mean)
 
 
 def _hyperexponential(rng: np.random.Generator, count: int, mean: float = TOKENS) -> Tokens:

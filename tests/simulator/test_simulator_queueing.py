@@ -14,7 +14,7 @@ from queueing.table import CUSTOMERS, REQUESTS, SYSTEMS, UTILISATIONS, markdown,
 def assert_proved(row, widest: float) -> None:
     """The interval holds the exact value and is narrow enough to mean something."""
     interval, exact = row.interval, row.proof.exact
-    assert interval.low <= exact <= interval.high, markdown([row])
+    assert interval.low <= exact <= interval.high, markdown(row)
     assert interval.high - interval.low < widest * exact
 
 
@@ -50,7 +50,7 @@ def test_intervals_can_miss() -> None:
     wrong = systems.mm1(0.5, 4000)
     row = prove(systems.replaced(proof, proof.metric, wrong.exact), 4000)
     assert not row.inside
-    assert "**no**" in markdown([row])
+    assert "**no**" in markdown(row)
 
 
 def test_closed_forms_agree_where_they_meet() -> None:
