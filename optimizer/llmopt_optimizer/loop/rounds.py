@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.refit import remeasured
-from llmopt_optimizer.loop.siblings import corrected_costs, refused_siblings
+from llmopt_optimizer.loop.siblings import refused_siblings, settled_siblings
 from llmopt_optimizer.loop.study import Study, pilots
 from llmopt_optimizer.loop.trials import Trial, covers, judged, verified
 from llmopt_optimizer.pareto import Front, FrontPoint
@@ -101,19 +101,21 @@ def _proposed(study: Study, ledger: Ledger, deadline: float) -> Ledger:
         settled = ledger.implied | {trial.assignment for trial in ledger.trials}
         front = study.front(ledger.frozen, settled, _left(deadline))
         hopeful = promising(front, ledger.trials, study.program.objectives)
-        hopeless = frozenset(
-            p.assignment for p in hopeful if _settled_by_siblings(study, ledger, p.assignment)
-        )
+        hopeless = frozenset[Assignment]().union(*(_settled_by_siblings(study, ledger, p) for p in hopeful))
         worth = tuple(point for point in hopeful if point.assignment not in hopeless)
         ledger = replace(ledger, front=front, open_points=worth, implied=ledger.implied | hopeless)
         if worth or not hopeless or time.monotonic() >= deadline:
             return ledger
 
 
-def _settled_by_siblings(study: Study, ledger: Ledger, candidate: Assignment) -> bool:
-    costs = corrected_costs(study, ledger.frozen.parameters(), ledger.trials, candidate)
-    reached = (trial.costs(study.program.objectives) for trial in verified(ledger.trials))
-    return costs is not None and any(covers(found, costs, AGREEMENT) for found in reached)
+def _settled_by_siblings(study: Study, ledger: Ledger, point: FrontPoint) -> frozenset[Assignment]:
+    reached = [trial.costs(study.program.objectives) for trial in verified(ledger.trials)]
+
+    def settled(costs: tuple[float, ...]) -> bool:
+        return any(covers(found, costs, AGREEMENT) for found in reached)
+
+    parameters = ledger.frozen.parameters()
+    return settled_siblings(study, parameters, ledger.trials, point.assignment, settled)
 
 
 def _reopened(study: Study, ledger: Ledger, deadline: float) -> Ledger:

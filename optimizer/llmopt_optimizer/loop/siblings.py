@@ -8,14 +8,14 @@ this way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 
 from sympy import Symbol
 
 from llmopt_optimizer.loop.study import Study
 from llmopt_optimizer.loop.trials import Trial
-from llmopt_optimizer.program import Assignment, Choice, Number, Program
+from llmopt_optimizer.program import Assignment, Choice, Number, Objective, Program
 
 SAME = 1e-9
 """Relative difference below which two predictions are one."""
@@ -59,28 +59,47 @@ def _choices(choice: Choice, domains: Mapping[str, tuple[Number, ...]]) -> Itera
         yield Choice(choice.pool, choice.variant, tuple(zip(names, values, strict=True)))
 
 
-def corrected_costs(
-    study: Study, parameters: Mapping[Symbol, float], trials: Iterable[Trial], candidate: Assignment
-) -> tuple[float, ...] | None:
-    """Signed objectives of an untried deployment as its simulated siblings suggest; None without siblings.
+def settled_siblings(
+    study: Study,
+    parameters: Mapping[Symbol, float],
+    trials: Sequence[Trial],
+    candidate: Assignment,
+    settled: Callable[[tuple[float, ...]], bool],
+) -> frozenset[Assignment]:
+    """The candidate and its siblings whose corrected objectives `settled` calls no better than what is
+    verified.
 
     Formulas of siblings err alike, so each predicted objective is scaled by the ratio of simulation to
-    formula at the sibling whose prediction is nearest.
+    formula at the simulated sibling whose prediction is nearest. Empty unless the candidate has simulated
+    siblings and is settled itself.
     """
     family = _family(candidate)
-    siblings = [t for t in trials if _family(t.assignment) == family and not t.observation.saturated]
-    own = study.predictor.at(candidate, parameters)
-    pairs = [(trial, study.predictor.at(trial.assignment, parameters)) for trial in siblings]
+    tried = [trial for trial in trials if _family(trial.assignment) == family]
+    pairs = [(t, study.predictor.at(t.assignment, parameters)) for t in tried if not t.observation.saturated]
     known = [(trial, predicted) for trial, predicted in pairs if predicted]
-    if not known or not own:
-        return None
+
+    def hopeless(sibling: Assignment) -> bool:
+        own = study.predictor.at(sibling, parameters)
+        return bool(own) and settled(_corrected(study.program.objectives, known, own))
+
+    if not known or not hopeless(candidate):
+        return frozenset()
+    return frozenset({candidate} | {s for s in _siblings(study.program, candidate) if hopeless(s)})
+
+
+def _corrected(
+    objectives: Sequence[Objective],
+    known: Sequence[tuple[Trial, Mapping[str, float]]],
+    own: Mapping[str, float],
+) -> tuple[float, ...]:
+    """Signed objectives, each scaled by what simulation said at the nearest known prediction."""
 
     def corrected(key: str) -> float:
         trial, predicted = min(known, key=lambda pair: abs(pair[1][key] - own[key]))
         simulated = trial.observation.metrics[key].value
         return own[key] * simulated / predicted[key] if predicted[key] else simulated
 
-    return tuple(objective.sign * corrected(objective.metric) for objective in study.program.objectives)
+    return tuple(objective.sign * corrected(objective.metric) for objective in objectives)
 
 
 def _family(assignment: Assignment) -> tuple[object, ...]:

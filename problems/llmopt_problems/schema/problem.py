@@ -26,7 +26,7 @@ class Verification(BaseModel):
     replications: int = Field(
         default=5, ge=1, le=1000, description="Independent simulation runs of a deployment."
     )
-    max_rounds: int = Field(default=8, ge=1, le=1000, description="Most rounds of solving and simulating.")
+    max_rounds: int = Field(default=40, ge=1, le=1000, description="Most rounds of solving and simulating.")
     seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of all random streams.")
 
 
