@@ -40,7 +40,7 @@ class GammaArrivals(BaseModel):
     model_config = with_units(rate=("request_rate",))
     process: Literal["gamma"]
     rate_per_s: Rate = Field(alias="rate", description=_RATE)
-    cv: float = Field(gt=0, le=100, description=_CV)
+    cv: float = Field(ge=0.001, le=100, description=_CV)
     _units = model_validator(mode="before")(unit_keys("rate"))
 
 

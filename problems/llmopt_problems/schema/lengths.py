@@ -178,6 +178,19 @@ def typical_least(length: Length) -> float:
             return length.mean
 
 
+def greatest(length: Length) -> int:
+    """The largest length that occurs; 1 for lengths in a file, which the schema does not open."""
+    match length:
+        case ConstantLength():
+            return length.value
+        case UniformLength() | ZipfLength():
+            return length.max
+        case EmpiricalLength():
+            return max(length.values, default=1)
+        case _:
+            return length.longest
+
+
 def _tail(tokens: float) -> int:
     return min(math.ceil(tokens), MAX_TOKENS)
 

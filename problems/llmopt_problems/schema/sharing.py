@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import BaseModel, Field, model_validator
 
+from ..errors import RuleError
 from .arrivals import Cv, Duration
 from .fields import Count, Share, Tokens, unit_keys, with_units
-from .lengths import LengthField
+from .lengths import LengthField, greatest
 
 DEFAULT_MAX_INPUT = 32_768
+MAX_TURNS = 1000
+"""Most turns of a conversation; every turn is worked out by itself."""
 
 
 class SharedPrefix(BaseModel):
@@ -56,3 +61,10 @@ class Conversation(BaseModel):
         default=DEFAULT_MAX_INPUT, description="A conversation ends before an input grows beyond this."
     )
     _units = model_validator(mode="before")(unit_keys("think_time"))
+
+    @model_validator(mode="after")
+    def _few_turns(self) -> Self:
+        if greatest(self.turns) > MAX_TURNS:
+            what = f"a conversation may have {greatest(self.turns)} turns"
+            raise RuleError(what, "conversation-turns", f"set max to {MAX_TURNS} or less", ("turns",))
+        return self

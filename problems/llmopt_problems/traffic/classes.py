@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import Fault, ProblemError
+from ..schema.sharing import MAX_TURNS
 from ..schema.traffic import Conversation, Length, SharedPrefix, Traffic
 from .lengths import LengthLaw, length_law
 from .turns import TurnMoments, single_turn, turn_moments
@@ -80,14 +81,17 @@ def _law(
     first = length_law(inputs)
     if conversation is None:
         return ClassLaw(name, share, first, first, length_law(outputs), _ONE_TURN, prefix, None)
-    later = conversation.follow_up_tokens
+    later, turns = conversation.follow_up_tokens, length_law(conversation.turns)
+    if turns.longest > MAX_TURNS:  # the schema does not open files
+        what = f"a conversation may have {turns.longest} turns"
+        raise ProblemError(Fault(what, "conversation-turns", f"list {MAX_TURNS} turns or less"))
     return ClassLaw(
         name,
         share,
         first,
         first if later is None else length_law(later),
         length_law(outputs),
-        length_law(conversation.turns),
+        turns,
         prefix,
         conversation,
     )

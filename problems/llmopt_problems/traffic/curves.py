@@ -125,17 +125,17 @@ def gap_scv(curve: Curve, thinning: float = 1.0, cells: int = _CELLS) -> float:
     # Mean wait from a cell's start, and its integral over the cell, both as a + b · (wait at its end).
     wait = width * _decay(loads)
     area, carried = width**2 * _decay_area(loads), width * _decay(loads)
-    after, total = _periodic_end(wait, survive), 0.0
+    after, total = _periodic_end(wait, loads), 0.0
     for index in range(cells - 1, -1, -1):
         total += area[index] + carried[index] * after
         after = wait[index] + survive[index] * after
     return 2 * thinning * mean_rate(curve) * total / curve.period_s - 1
 
 
-def _periodic_end(wait: Floats, survive: Floats) -> float:
+def _periodic_end(wait: Floats, loads: Floats) -> float:
     """The mean wait at the period's end, which is that at its start."""
-    chance = np.exp(np.concatenate(([0.0], np.cumsum(np.log(survive)))))
-    return float((chance[:-1] @ wait) / -math.expm1(math.log(chance[-1]) if chance[-1] > 0 else -math.inf))
+    before = np.cumsum(loads) - loads
+    return float((np.exp(-before) * wait).sum() / -math.expm1(-float(loads.sum())))
 
 
 def _decay(load: Floats) -> Floats:

@@ -141,16 +141,17 @@ def _hyperexponential(arrivals: OnOffArrivals, rate: float) -> tuple[float, floa
     Poisson process as an overflow process, Bell System Technical Journal 52 (1973), equation 6.
     """
     on_rate, leave, enter = rate / _on_share(arrivals), 1 / arrivals.burst_s, 1 / arrivals.silence_s
-    total = on_rate + leave + enter
-    root = math.sqrt(total**2 - 4 * on_rate * enter)
-    fast = (total + root) / 2
-    # The product of the roots is on_rate · enter: no difference of large numbers.
+    # (on_rate + leave + enter)² - 4·on_rate·enter as a sum of squares; the roots' product is on_rate·enter.
+    root = math.sqrt((on_rate - enter) ** 2 + leave**2 + 2 * leave * (on_rate + enter))
+    fast = (on_rate + leave + enter + root) / 2
     slow = on_rate * enter / fast
-    return fast, slow, (on_rate - slow) / (fast - slow)
+    return fast, slow, (on_rate - slow) / root
 
 
 def _batches(arrivals: BatchArrivals, count: int, rng: np.random.Generator, thinning: float) -> Floats:
     size = length_law(arrivals.size)
     when, many = rng.spawn(2)
     times = np.cumsum(when.exponential(size.moment(1) / (thinning * arrivals.rate_per_s), count))
-    return np.repeat(times, size.draw(many, count))[:count]
+    sizes = np.minimum(size.draw(many, count), count)
+    needed = int(np.searchsorted(np.cumsum(sizes), count)) + 1
+    return np.repeat(times[:needed], sizes[:needed])[:count]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import Fault, ProblemError
 from ..schema.traffic import ClosedLoop, OpenArrivals, TraceArrivals, Traffic
 from .blocks import block_table, draw_prefixes
 from .classes import ClassLaw, classes_of, longest_conversation_s, starts_per_request
@@ -19,6 +20,9 @@ from .sessions import Streams, Turns, draw_classes, draw_pauses, draw_turns, str
 
 BLOCK_TOKENS = 16
 """Block of shared prefixes in synthetic traffic: a KV page of vLLM, and a common page size of SGLang."""
+
+MOST_CONVERSATIONS = 10**7
+"""Most conversations that may be under way at once."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -75,7 +79,7 @@ def _enough(
     """
     lead_s = max(longest_conversation_s(each) for each in classes)
     thinning = math.fsum(starts)
-    conversations = count + math.ceil(rate_per_s(arrivals) * thinning * lead_s)
+    conversations = _first_guess(count, thinning, rate_per_s(arrivals) * thinning * lead_s)
     while True:
         streams = streams_of(seed)
         class_of = draw_classes(starts, conversations, streams.classes)
@@ -85,6 +89,20 @@ def _enough(
         if np.count_nonzero((times >= 0) & (times <= start_s[-1])) >= count:
             return _Drawn(class_of, start_s, turns)
         conversations *= 2
+
+
+def _first_guess(count: int, thinning: float, under_way: float) -> int:
+    """Conversations to draw: for `count` requests exactly where they are single, else with some to spare.
+
+    ProblemError when far too many are under way at any time to draw them.
+    """
+    if under_way > MOST_CONVERSATIONS:
+        what = f"up to {under_way:.0g} conversations are under way at once"
+        remedy = "lower the rate, the think time or the number of turns"
+        raise ProblemError(Fault(what, "conversation-many", remedy))
+    if under_way == 0 and thinning == 1:
+        return count
+    return math.ceil(1.1 * count * thinning + under_way) + 10
 
 
 def _open(

@@ -90,10 +90,14 @@ def draw_turns(classes: Sequence[ClassLaw], class_of: Ints, streams: Streams) ->
 
 def draw_pauses(mean_s: float, cv: float, count: int, rng: np.random.Generator) -> Floats:
     """Pauses of this mean and coefficient of variation: gamma, which is exponential for 1, constant for 0."""
-    if mean_s == 0 or cv == 0:
+    if mean_s == 0 or cv < _STEADY:
         return np.full(count, mean_s)
     shape = cv**-2
     return rng.gamma(shape, mean_s / shape, count)
+
+
+_STEADY = 1e-6
+"""Pauses that vary less than this do not vary."""
 
 
 def _pick(laws: Sequence[LengthLaw], which: Ints, rng: np.random.Generator) -> Ints:

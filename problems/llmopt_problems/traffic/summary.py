@@ -237,13 +237,14 @@ def _trace_rate(found: Replay, arrivals: TraceArrivals) -> tuple[float, float]:
 
 def infinite_cache_hits(requests: Requests) -> NDArray[np.int64]:
     """Tokens of each request, shape (n,), whose blocks an earlier request already brought."""
+    known, dense = np.unique(requests.block_ids, return_inverse=True)
     # Ids are chained, so the blocks seen before are always a head of the request.
-    seen = np.zeros(int(requests.block_ids.max(initial=-1)) + 1, dtype=bool)
+    seen = np.zeros(len(known), dtype=bool)
     hits = np.zeros(len(requests), np.int64)
     for index, (start, stop) in enumerate(
         zip(requests.block_offsets, requests.block_offsets[1:], strict=False)
     ):
-        ids = requests.block_ids[start:stop]
+        ids = dense[start:stop]
         hits[index] = seen[ids].sum() * requests.block_tokens
         seen[ids] = True
     return hits
