@@ -7,7 +7,10 @@ TensorRT-LLM's is of what is free once weights, buffers and the largest step are
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import floor
+
+import sympy as sp
 
 from llmopt_calibration.engine.layer import EngineSettings
 from llmopt_calibration.memory import MemoryLaw
@@ -16,20 +19,37 @@ VISIBLE_RESERVE = 0.5
 """Part of the runtime reserve that vLLM counts into its fraction: contexts and graphs come on top of it."""
 
 
-def cache_tokens(
-    law: MemoryLaw, settings: EngineSettings, hbm_bytes: float, fraction: float, batch_cap: int
-) -> int:
-    """Tokens that a rank's cache holds beside the states of `batch_cap` sequences; negative: no room.
+@dataclass(frozen=True, slots=True)
+class MemoryTerms:
+    """The terms of a memory law as numbers, bytes on the fullest accelerator."""
 
-    `law` must have numbers for all its symbols (`MemoryLaw.at`).
-    """
-    weights, activations = float(law.weight_bytes), float(law.activations)
-    reserve, states = float(law.reserve), batch_cap * float(law.state_bytes_per_sequence)
+    weights: float
+    activations: float
+    reserve: float
+    state_per_sequence: float
+    kv_per_token: float
+
+
+def memory_terms(law: MemoryLaw) -> tuple[sp.Expr, ...]:
+    """The expressions of `MemoryTerms`, in its order."""
+    return (
+        law.weight_bytes,
+        law.activations,
+        law.reserve,
+        law.state_bytes_per_sequence,
+        law.kv_bytes_per_token,
+    )
+
+
+def cache_tokens(
+    terms: MemoryTerms, settings: EngineSettings, hbm_bytes: float, fraction: float, batch_cap: int
+) -> int:
+    """Tokens that a rank's cache holds beside the states of `batch_cap` sequences; negative: no room."""
     match settings.memory_rule:
         case "static":
-            pool = fraction * hbm_bytes - weights
+            pool = fraction * hbm_bytes - terms.weights
         case "peak":
-            pool = fraction * hbm_bytes - weights - activations - VISIBLE_RESERVE * reserve
+            pool = fraction * hbm_bytes - terms.weights - terms.activations - VISIBLE_RESERVE * terms.reserve
         case "free":
-            pool = fraction * (hbm_bytes - weights - activations - reserve)
-    return floor((pool - states) / float(law.kv_bytes_per_token))
+            pool = fraction * (hbm_bytes - terms.weights - terms.activations - terms.reserve)
+    return floor((pool - batch_cap * terms.state_per_sequence) / terms.kv_per_token)

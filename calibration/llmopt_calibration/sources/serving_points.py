@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -241,7 +241,15 @@ def _pools(row: Mapping[str, str], mode: Mode) -> tuple[PointPool, ...]:
 
 
 def _named_pool(row: Mapping[str, str], role: Role) -> PointPool:
+    """A pool of a disaggregated row.
+
+    SGLang's disaggregated recipes with data-parallel attention send tokens to experts with DeepEP, which
+    makes every accelerator an expert group (`--moe-a2a-backend deepep` sets the EP size to the TP size);
+    tables that say moe_tp there cannot mean it: it would cut fp8 blocks of 128.
+    """
     layout = _layout(*(_size(row, f"{role}_{size}") for size in POOL_SIZES))
+    if row["backend"] == "sglang" and layout.dp > 1:
+        layout = replace(layout, ep=layout.tp)
     return PointPool(role, layout, _count(row, f"{role}_num_workers", 10_000))
 
 

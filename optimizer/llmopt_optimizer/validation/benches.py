@@ -16,11 +16,12 @@ from llmopt_calibration import coefficients
 from llmopt_calibration.coefficients import Basis, CoefficientSet
 from llmopt_calibration.compiled import SECONDS, CompiledStep, StepCompiler, step_compiler
 from llmopt_calibration.engine import EngineLayer, engine_layer
+from llmopt_calibration.engine.memory import MemoryTerms, memory_terms
 from llmopt_calibration.lowering import lower
-from llmopt_calibration.memory import MemoryLaw, memory_law
+from llmopt_calibration.memory import MemorySymbols, memory_law
 from llmopt_calibration.precision import Precision
 from llmopt_calibration.sources.serving_points import ServingPoint
-from llmopt_calibration.step import StepSymbols, SymbolicLayout, step_law
+from llmopt_calibration.step import StepLaw, StepSymbols, SymbolicLayout, step_law
 from llmopt_calibration.tape import Tape
 from llmopt_problems import catalog
 from llmopt_problems.deployment import Layout
@@ -59,22 +60,23 @@ class Bench:
     """Seconds of every operator; inputs b, K, p, A, N, h and the layout."""
     bases: tuple[Basis, ...]
     """Basis of every operator, in the same order."""
-    memory: MemoryLaw
+    memory: Tape
+    """The memory terms; inputs chunk tokens, batch cap and the layout."""
 
 
 @dataclass(slots=True)
 class Workshop:
     """Benches and compiled steps made so far; one a process."""
 
-    extra_step_s: float = 0.0
-    """Added to every step: the probe that tells how a point responds to step overheads."""
+    probe_step_s: float | None = None
+    """None: the engines as fitted. A number: neutral engines with that much more a step, for fitting them."""
     benches: dict[BenchKey, Bench] = field(default_factory=dict)
     steps: dict[tuple[BenchKey, Layout, StepBounds], CompiledStep] = field(default_factory=dict)
 
     def bench(self, key: BenchKey) -> Bench:
         """The bench of `key`, lowered at the first call."""
         if key not in self.benches:
-            self.benches[key] = build_bench(key)
+            self.benches[key] = build_bench(key, neutral=self.probe_step_s is not None)
         return self.benches[key]
 
     def step(self, key: BenchKey, layout: Layout, bounds: StepBounds) -> CompiledStep:
@@ -88,7 +90,7 @@ class Workshop:
             step = bench.compiler.compile(
                 _layout_values(bench.layout, layout), larger.rank_tokens, larger.engine_tokens, larger.batch
             )
-            self.steps[place] = _longer(step, self.extra_step_s)
+            self.steps[place] = _longer(step, self.probe_step_s or 0.0)
         return self.steps[place]
 
 
@@ -98,12 +100,15 @@ def bench_key(point: ServingPoint) -> BenchKey:
     return BenchKey(point.model, point.accelerator, point.engine, Precision(point.weights, kv))
 
 
-def build_bench(key: BenchKey) -> Bench:
-    """Lower every law of `key`."""
+def build_bench(key: BenchKey, *, neutral: bool = False) -> Bench:
+    """Lower every law of `key`; `neutral` engines cost nothing beside their kernels."""
     model, accelerator = catalog.model(key.model), catalog.accelerator(key.accelerator)
     fitted, layout = coefficients.load(key.accelerator, key.engine), SymbolicLayout()
+    fitted = _without_engine(fitted) if neutral else fitted
     law = step_law(model, accelerator, key.precision, layout, fitted)
     inputs = [*law.symbols.all(), *layout.symbols()]
+    caps = MemorySymbols()
+    terms = memory_terms(memory_law(model, key.precision, layout, caps))
     return Bench(
         model,
         accelerator,
@@ -112,11 +117,23 @@ def build_bench(key: BenchKey) -> Bench:
         engine_layer(key.engine),
         layout,
         law.symbols,
-        step_compiler(law, layout.symbols()),
+        step_compiler(_times_only(law), layout.symbols()),
         lower([operator.seconds for operator in law.operators], inputs),
         tuple(operator.basis for operator in law.operators),
-        memory_law(model, key.precision, layout),
+        lower(terms, [caps.chunk_tokens, caps.batch_cap, *layout.symbols()]),
     )
+
+
+def _times_only(law: StepLaw) -> StepLaw:
+    """The law without its FLOP and bytes, which nobody asks for here: half the work of compiling."""
+    nothing = dict.fromkeys(("flops", "hbm_bytes", "network_bytes"), sp.S.Zero)
+    return replace(law, operators=tuple(replace(operator, **nothing) for operator in law.operators))
+
+
+def _without_engine(fitted: CoefficientSet) -> CoefficientSet:
+    own = fitted.family("engine_step")
+    nothing = replace(own, values=dict.fromkeys(own.values, 0.0))
+    return replace(fitted, families={**fitted.families, "engine_step": nothing})
 
 
 def worst_basis(bench: Bench, layout: Layout, batch: float, context: float, share: float) -> Basis:
@@ -133,9 +150,10 @@ def worst_basis(bench: Bench, layout: Layout, batch: float, context: float, shar
     return max(carried, key=BASES.index, default="default")
 
 
-def layout_numbers(bench: Bench, layout: Layout) -> dict[sp.Symbol, float]:
-    """The values of the bench's layout symbols."""
-    return _layout_values(bench.layout, layout)
+def memory_of(bench: Bench, layout: Layout, chunk_tokens: int, batch_cap: int) -> MemoryTerms:
+    """The memory terms of a layout under its caps."""
+    row = [chunk_tokens, batch_cap, layout.tp, layout.pp, layout.ep, layout.dp]
+    return MemoryTerms(*bench.memory.rows([row])[0].tolist())
 
 
 def _layout_values(symbols: SymbolicLayout, layout: Layout) -> dict[sp.Symbol, float]:

@@ -11,11 +11,10 @@ from math import ceil
 
 from llmopt_calibration.engine import engine_layer
 from llmopt_calibration.engine.memory import cache_tokens
-from llmopt_calibration.memory import MemoryLaw
 from llmopt_calibration.sources.serving_points import PointPool, ServingPoint
 from llmopt_calibration.transfer import kv_transfer_law
 from llmopt_optimizer.errors import DeploymentError
-from llmopt_optimizer.validation.benches import Bench, BenchKey, Workshop, bench_key, layout_numbers
+from llmopt_optimizer.validation.benches import Bench, BenchKey, Workshop, bench_key, memory_of
 from llmopt_problems.deployment import Deployment, PoolDeployment
 from llmopt_simulator import KvTransfer, PoolService, ServiceModel, step_bounds
 
@@ -67,13 +66,15 @@ def _pool_service(
 
 def _capacity(bench: Bench, point: ServingPoint, pool: PoolDeployment) -> int:
     """Tokens that the simulator, which reserves every output whole, may reserve on a rank."""
-    settings, law = bench.layer.settings, _memory(bench, pool)
+    settings = bench.layer.settings
+    largest_step = pool.batch_cap if pool.role == "decode" else pool.chunk_tokens
+    terms = memory_of(bench, pool.layout, largest_step, pool.batch_cap)
     output = 0 if pool.role == "prefill" else point.longest_output
     request = point.longest_input + output
     kept = (point.longest_input + settings.output_reservation * output) / request
     room = 0.0
     for fraction in (settings.memory_fraction, settings.largest_memory_fraction):
-        held = cache_tokens(law, settings, bench.accelerator.hbm_bytes, fraction, pool.batch_cap)
+        held = cache_tokens(terms, settings, bench.accelerator.hbm_bytes, fraction, pool.batch_cap)
         room = held / kept
         if room >= COMFORTABLE_REQUESTS * request:
             break
@@ -83,12 +84,6 @@ def _capacity(bench: Bench, point: ServingPoint, pool: PoolDeployment) -> int:
             f"{request} tokens on {pool.accelerator} with TP {pool.layout.tp}: check layout and precision"
         )
     return int(room)
-
-
-def _memory(bench: Bench, pool: PoolDeployment) -> MemoryLaw:
-    largest_step = pool.batch_cap if pool.role == "decode" else pool.chunk_tokens
-    caps = {bench.memory.symbols.chunk_tokens: largest_step, bench.memory.symbols.batch_cap: pool.batch_cap}
-    return bench.memory.at(layout_numbers(bench, pool.layout) | caps)
 
 
 def _transfer(bench: Bench, point: ServingPoint) -> KvTransfer:
