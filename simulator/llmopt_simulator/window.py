@@ -89,10 +89,25 @@ def found_start(requests: k.Records, starts: Sequence[int]) -> int:
 
 
 def snapshot(state: k.State, time_s: float) -> Snapshot:
-    """The sums up to now."""
+    """The sums up to now; steps in progress count with the time that they have taken."""
     world = state.world[0]
+    totals = state.totals + _in_progress(state, time_s)
     sums = float(world["itl_s"]), int(world["prefilled"]), float(world["moved_bytes"])
-    return Snapshot(time_s, state.totals.copy(), state.itl.copy(), *sums)
+    return Snapshot(time_s, totals, state.itl.copy(), *sums)
+
+
+def _in_progress(state: k.State, time_s: float) -> NDArray[np.float64]:
+    """Busy time of the steps that are under way: without it a window could hold more of it than time."""
+    totals = np.zeros_like(state.totals)
+    for e in np.flatnonzero(state.engines["busy"]) if time_s < np.inf else ():
+        engine = state.engines[e]
+        done = engine["run_done"]
+        elapsed_s = time_s - (engine["run_start_s"] if done == 0 else state.run_ends_s[e, done - 1])
+        totals[e, k.BUSY_S] = elapsed_s
+        totals[e, k.BATCH_S] = elapsed_s * engine["decodes"]
+        totals[e, k.PREFILL_S] = elapsed_s * (engine["tokens"] > engine["decodes"])
+        totals[e, k.DECODE_S] = elapsed_s * (engine["decodes"] > 0)
+    return totals
 
 
 def empty_snapshot(state: k.State) -> Snapshot:

@@ -158,3 +158,16 @@ def test_matched_lengths(make) -> None:
     assert frozen["matched_tokens"] == 0.5 * frozen["matched_tokens_p90"]
     assert frozen["matched_tokens_p50"] == 0.0
     assert 40.0 <= frozen["matched_tokens_p99"] < 50.0
+
+
+def test_a_window_counts_busy_time_inside_it_only(make) -> None:
+    """Steps of 1 s back to back: whatever moment opens the window, its engine was busy all of it."""
+    service = ServiceModel((make.service(SERVE, constant=1.0, K=1e-9),))
+    arrival_s = np.array([0.0, 0.3, 4.6, 9.9])
+    for share in (0.25, 0.5):
+        options = SimulationOptions(warmup_fraction=share)
+        run = simulate(make.workload(arrival_s, 10, 30), AGGREGATED, service, options=options)
+        assert run.window.opens.time_s == arrival_s[run.window.start]
+        values = metrics(run)
+        assert values["busy_share"] == pytest.approx(1.0, abs=1e-12)
+        assert values["decode_load"] <= 1.0 + 1e-12
