@@ -16,7 +16,8 @@ from ..schema.traffic import DayCurveArrivals, SinusoidArrivals
 
 Floats = NDArray[np.float64]
 
-_BISECTIONS = 64
+_STEPS = 100
+_ROUNDING = 32 * np.finfo(np.float64).eps
 _CELLS = 2**15
 """Steps that stand for a curve in the moments of the gaps; the error falls with their square."""
 
@@ -37,6 +38,10 @@ class LinearCurve:
     def peak_per_s(self) -> float:
         """Highest rate."""
         return float(self.rates_per_s.max())
+
+    def rate(self, time_s: Floats) -> Floats:
+        """Rate at times of one period."""
+        return np.interp(time_s, self.times_s, self.rates_per_s)
 
     def within(self, time_s: Floats) -> Floats:
         """Expected arrivals from 0 to times of one period."""
@@ -61,6 +66,11 @@ class SineCurve:
     def peak_per_s(self) -> float:
         """Highest rate."""
         return self.mean_per_s * (1 + self.swing)
+
+    def rate(self, time_s: Floats) -> Floats:
+        """Rate at times of one period."""
+        phase = 2 * math.pi * (time_s - self.peak_s) / self.period_s
+        return np.asarray(self.mean_per_s * (1 + self.swing * np.cos(phase)), np.float64)
 
     def within(self, time_s: Floats) -> Floats:
         """Expected arrivals from 0 to times of one period."""
@@ -99,16 +109,26 @@ def expected(curve: Curve, time_s: Floats) -> Floats:
 
 
 def times_of(curve: Curve, arrivals: Floats) -> Floats:
-    """Λ⁻¹: the times until which so many arrivals are expected, by bisection within a period."""
+    """Λ⁻¹: the times until which so many arrivals are expected.
+
+    Within a period by Newton's method, kept inside a bracket that halves where Newton would leave it, until
+    every Λ is right to rounding.
+    """
     a_period = mean_rate(curve) * curve.period_s
     periods = np.floor(arrivals / a_period)
     rest = arrivals - periods * a_period
     low, high = np.zeros_like(rest), np.full_like(rest, curve.period_s)
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        early = curve.within(middle) < rest
-        low, high = np.where(early, middle, low), np.where(early, high, middle)
-    return np.asarray(periods * curve.period_s + high, np.float64)
+    guess = curve.period_s * rest / a_period
+    for _ in range(_STEPS):
+        error = curve.within(guess) - rest
+        low, high = np.where(error < 0, guess, low), np.where(error < 0, high, guess)
+        open_ = np.abs(error) > _ROUNDING * a_period
+        if not open_.any():
+            break
+        newton = guess - error / np.maximum(curve.rate(guess), _ROUNDING * curve.peak_per_s)
+        inside = (newton > low) & (newton < high)
+        guess = np.where(open_, np.where(inside, newton, (low + high) / 2), guess)
+    return np.asarray(periods * curve.period_s + guess, np.float64)
 
 
 def gap_scv(curve: Curve, thinning: float = 1.0, cells: int = _CELLS) -> float:
