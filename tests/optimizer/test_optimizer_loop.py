@@ -23,6 +23,9 @@ IMPOSSIBLE_TTFT = {"slo": [{"metric": "ttft", "statistic": "p95", "at_most": "5 
 OVERLOAD = {"traffic": {"arrivals": {"process": "poisson", "rate": "400 req/s"}}}
 
 
+SOLVED = ["both", "tight", pytest.param("closed", marks=pytest.mark.slow)]
+
+
 @cache
 def solved(name: str) -> Result:
     """One of the problems that several tests read, solved once."""
@@ -50,7 +53,7 @@ def kept(problem_levels: Mapping[str, float], point: Point) -> bool:
     return all(point.simulated[key].high <= bound for key, bound in problem_levels.items())
 
 
-@pytest.mark.parametrize("name", ["both", "tight", "closed"])
+@pytest.mark.parametrize("name", SOLVED)
 def test_only_verified_deployments_are_recommended(name: str) -> None:
     result = solved(name)
     levels = {"ttft_p95_s": 0.1 if name == "tight" else 1.0}
@@ -68,7 +71,7 @@ def test_only_verified_deployments_are_recommended(name: str) -> None:
     assert all(check.passed for check in result.checks)
 
 
-@pytest.mark.parametrize("name", ["both", "tight", "closed"])
+@pytest.mark.parametrize("name", SOLVED)
 def test_fronts_are_sorted_and_mutually_nondominated(name: str) -> None:
     result = solved(name)
     vectors = [costs(result, point) for point in result.front]
@@ -110,7 +113,7 @@ def test_round_limit_gives_a_feasible_answer() -> None:
     assert all(point.verdict is Verdict.VERIFIED for point in result.front)
 
 
-@pytest.mark.parametrize("seconds", [0.05, 4.0])
+@pytest.mark.parametrize("seconds", [0.05, pytest.param(4.0, marks=pytest.mark.slow)])
 def test_time_limit_is_honoured(seconds: float) -> None:
     """Within a few seconds of what building the expressions takes; never a proof that was not made."""
     problem = problem_of(BOTH_MODES, {"limits": {"time": f"{seconds} s"}, "verification": {"requests": 3000}})

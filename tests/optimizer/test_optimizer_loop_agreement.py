@@ -116,19 +116,19 @@ CLOSED = [
     ("dense_closed", 64, serve(batch_cap=16)),
     ("dense_closed", 8, split({}, {}, closed=True)),
     ("dense_closed", 64, split({"instances": 2}, {}, closed=True)),
-    ("moe_closed", 48, serve(tp=4)),
-    ("moe_closed", 48, serve(tp=4, ep=4, dp=4)),
+    pytest.param("moe_closed", 48, serve(tp=4), marks=pytest.mark.slow),
+    pytest.param("moe_closed", 48, serve(tp=4, ep=4, dp=4), marks=pytest.mark.slow),
 ]
 
 
 @pytest.mark.parametrize(("kind", "count", "assignment"), CLOSED)
 def test_closed_loops(kind: str, count: int, assignment: Assignment) -> None:
-    """TPOT within 5%, throughput and request time within 3%, TTFT within a factor of three."""
+    """TPOT within 5%, throughput and request time within 3%, TTFT from half to four times as long."""
     both = predicted_and_simulated(kind, users(count), assignment)
     assert abs(error("tpot_mean_s", *both)) < 0.05
     assert abs(error("throughput_tokens_per_s", *both)) < 0.03
     assert abs(error("e2e_mean_s", *both)) < 0.03
-    assert -0.5 < error("ttft_mean_s", *both) < 2
+    assert -0.5 < error("ttft_mean_s", *both) < 3
 
 
 ALONE = [serve(), serve(tp=2, instances=2), split({}, {}), split({"pp": 2}, {})]

@@ -58,7 +58,16 @@ def deployments(made: Formulas, rows: Rows) -> list[Deployment]:
     return [deployment_of(assignment, "shortest_queue", prefix_cache=False) for assignment in assignments]
 
 
-@pytest.fixture(scope="module", params=["dense_open", "moe_closed"])
+SLOW = pytest.mark.slow
+KIND_PARAMETERS = [
+    "dense_open",
+    "dense_closed",
+    pytest.param("moe_open", marks=SLOW),
+    pytest.param("moe_closed", marks=SLOW),
+]
+
+
+@pytest.fixture(scope="module", params=KIND_PARAMETERS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -81,7 +90,7 @@ def test_decode_batches_keep_littles_law(tables: list[Rows]) -> None:
         np.testing.assert_allclose(batch, rate * rows.parameters[F.decode_tokens] * step_s, rtol=1e-9)
 
 
-@pytest.mark.parametrize("model", ["dense", "moe"])
+@pytest.mark.parametrize("model", ["dense", pytest.param("moe", marks=SLOW)])
 def test_closed_loops_keep_littles_law(model: str) -> None:
     """Users = request rate x the time that a request spends, waiting for anything included."""
     for rows in drawn(f"{model}_closed"):
