@@ -33,6 +33,11 @@ CONSTANTS: Mapping[str, tuple[str, float, str]] = {
         "steps that a new request waits for the scheduler, and its first token for the user, beside queueing",
     ),
     "input_token_s": ("s/token", 0.0, "front-end time of an input token: HTTP, tokenizer, copies"),
+    "handoff_s": (
+        "s",
+        0.0,
+        "from prefill to decode instance beside the transfer itself: router, set-up, polling",
+    ),
 }
 """Unit, neutral value and meaning of every constant."""
 

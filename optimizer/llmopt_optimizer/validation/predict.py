@@ -52,7 +52,9 @@ def predict(workshop: Workshop, point: ServingPoint) -> Prediction:
     layer = workshop.bench(bench_key(point)).layer
     delay = layer.value("delay_steps") * found.tpot_s
     front = layer.value("input_token_s") * (point.shortest_input + point.longest_input) / 2
-    return Prediction(found.ttft_s + delay + front, found.tpot_s, basis_of(workshop, point))
+    handoff = layer.value("handoff_s") if point.mode == "disaggregated" else 0.0
+    ttft_s = found.ttft_s + delay + front + handoff
+    return Prediction(ttft_s, found.tpot_s, basis_of(workshop, point))
 
 
 def simulated(workshop: Workshop, point: ServingPoint) -> Latencies:

@@ -62,6 +62,7 @@ def _responses(
         pair=np.array([f"{' on '.join(point.pair)}" for point in points]),
         layers=np.array([float(catalog.model(point.model).layer_count) for point in points]),
         input_tokens=np.array([(point.shortest_input + point.longest_input) / 2 for point in points]),
+        disaggregated=np.array([point.mode == "disaggregated" for point in points]),
         ttft_s=ttft,
         tpot_s=tpot,
         ttft_per_step_s=(longer_ttft - ttft) / PROBE_STEP_S,
