@@ -19,7 +19,7 @@ from llmopt_problems.traces import mooncake
 from llmopt_problems.traces.synthesize import synthesize
 from llmopt_problems.traffic import sample, traffic_summary
 from llmopt_problems.traffic.replay import read_trace
-from llmopt_problems.traffic.summary import infinite_cache_hits
+from llmopt_problems.traffic.reuse import infinite_cache_hits
 
 MOONCAKE = """\
 {"timestamp": 1000, "input_length": 1100, "output_length": 5, "hash_ids": [70, 9, 33]}

@@ -13,7 +13,7 @@ from scipy import stats
 from llmopt_problems import ProblemError
 from llmopt_problems.schema import Traffic
 from llmopt_problems.traffic import Requests, Workload, longest_request, sample, traffic_summary
-from llmopt_problems.traffic.summary import infinite_cache_hits
+from llmopt_problems.traffic.reuse import infinite_cache_hits
 
 COUNT = 20_000
 POISSON = {"process": "poisson", "rate": "5 req/s"}

@@ -19,7 +19,7 @@ from ..schema.traffic import ClosedLoop, TraceArrivals, Traffic
 from .classes import ClassLaw, classes_of
 from .processes import Variability, rate_per_s, variability
 from .replay import Replay, replay
-from .requests import Requests
+from .reuse import infinite_cache_hits, reused_tokens
 from .sampling import BLOCK_TOKENS, planned_arrivals
 from .turns import TurnMoments
 
@@ -102,7 +102,7 @@ def traffic_summary(traffic: Traffic, block_tokens: int = BLOCK_TOKENS) -> Traff
     moments = [each.moments(block_tokens) for each in classes]
     shares = [each.share for each in classes]
     products = [m.input_tokens * c.output.moment(1) for m, c in zip(moments, classes, strict=True)]
-    reused = [_reused(c, m, block_tokens) for c, m in zip(classes, moments, strict=True)]
+    reused = [reused_tokens(c, m, block_tokens) for c, m in zip(classes, moments, strict=True)]
     return _summary(
         _arrivals(traffic, classes, moments),
         _Lengths(
@@ -235,21 +235,6 @@ def _trace_rate(found: Replay, arrivals: TraceArrivals) -> tuple[float, float]:
     return float(1 / gaps.mean()), _scv(gaps.mean(), np.square(gaps).mean())
 
 
-def infinite_cache_hits(requests: Requests) -> NDArray[np.int64]:
-    """Tokens of each request, shape (n,), whose blocks an earlier request already brought."""
-    known, dense = np.unique(requests.block_ids, return_inverse=True)
-    # Ids are chained, so the blocks seen before are always a head of the request.
-    seen = np.zeros(len(known), dtype=bool)
-    hits = np.zeros(len(requests), np.int64)
-    for index, (start, stop) in enumerate(
-        zip(requests.block_offsets, requests.block_offsets[1:], strict=False)
-    ):
-        ids = dense[start:stop]
-        hits[index] = seen[ids].sum() * requests.block_tokens
-        seen[ids] = True
-    return hits
-
-
 def _variability(
     traffic: Traffic, classes: Sequence[ClassLaw], moments: Sequence[TurnMoments]
 ) -> Variability:
@@ -268,20 +253,6 @@ def _variability(
     gaps = np.diff(planned_arrivals(traffic, SCV_DRAWS, seed=0))
     scv = _scv(gaps.mean(), np.square(gaps).mean())
     return Variability(scv, dispersion, process.peak_rate_per_s * turns)
-
-
-def _reused(each: ClassLaw, moments: TurnMoments, block_tokens: int) -> float:
-    """Tokens of a turn that came before: of the shared prefix if it is the first, else of the history.
-
-    E[floor(min(prefix, input) / block)] · block is the sum over blocks of the chance to have them.
-    """
-    if each.prefix is None:
-        return moments.history_tokens
-    blocks = range(1, each.prefix.tokens // block_tokens + 1)
-    too_long = each.first.at_least(each.max_input_tokens + 1)
-    sent = 1 - too_long
-    held = sum(each.first.at_least(k * block_tokens) - too_long for k in blocks) / sent
-    return moments.history_tokens + moments.first_turns * each.prefix.share * block_tokens * held
 
 
 def _class_summary(each: ClassLaw, moments: TurnMoments) -> ClassSummary:
