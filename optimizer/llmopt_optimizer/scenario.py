@@ -12,6 +12,7 @@ from llmopt_calibration import coefficients
 from llmopt_calibration.coefficients import CoefficientSet
 from llmopt_calibration.precision import Precision
 from llmopt_problems import Problem, catalog
+from llmopt_problems.errors import Fault, ProblemError
 from llmopt_problems.fit import model_of, require_context
 from llmopt_problems.hardware.spec import AcceleratorSpec
 from llmopt_problems.models.spec import ModelSpec, MoeFfn
@@ -49,6 +50,7 @@ class Scenario:
 
 def resolve(problem: Problem) -> Scenario:
     """Look up everything that `problem` names; `ProblemError` for a name that no catalog has."""
+    _refuse_class_levels(problem)
     model = model_of(problem)
     weights = problem.model.weights
     precision = Precision(model.native_weights if weights == "native" else weights, problem.model.kv_cache)
@@ -56,6 +58,14 @@ def resolve(problem: Problem) -> Scenario:
     traffic = traffic_summary(problem.traffic)
     require_context(problem, model, traffic)
     return Scenario(problem, model, precision, sites, traffic)
+
+
+def _refuse_class_levels(problem: Problem) -> None:
+    """ProblemError for service levels of one class: the loop judges those of all requests only."""
+    for each in problem.traffic.classes:
+        if each.slo:
+            what = f"service levels of one class ({each.name}) cannot be optimized yet"
+            raise ProblemError(Fault(what, "class-slo", "move them to the problem's slo, for all requests"))
 
 
 def _site(problem: Problem, offer: AcceleratorOffer, model: ModelSpec) -> Site:

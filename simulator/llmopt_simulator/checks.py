@@ -72,6 +72,8 @@ def _arrival_problems(workload: Workload) -> Iterator[str]:
     if workload.concurrency is not None:
         if workload.concurrency < 1:
             yield f"concurrency is {workload.concurrency}: a closed loop needs at least one user"
+        if workload.think_s is not None and np.any(workload.think_s > 0.0):
+            yield "users of a closed loop think between requests, which no run does yet: leave think_s out"
         return
     arrival_s = workload.requests.arrival_s
     if not np.all(np.isfinite(arrival_s)) or arrival_s[0] < 0.0:

@@ -12,6 +12,7 @@ from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
 from llmopt_problems.schema import TraceArrivals, Traffic
 from llmopt_problems.traffic import Workload, sample, save, traffic_summary
 from llmopt_simulator import Run, ServiceModel, simulate
+from llmopt_simulator.errors import SimulationError
 
 POOL = PoolDeployment("serve", "any", Layout(), instances=1, chunk_tokens=512, batch_cap=32)
 LENGTH = {"distribution": "lognormal", "mean": 90.0, "cv": 1.0, "max": 300}
@@ -27,7 +28,7 @@ DESCRIBED: dict[str, dict[str, Any]] = {
     "bursts": {"arrivals": {"process": "on_off", "rate": "2 req/s", "burst": "3 s", "silence": "9 s"}}
     | LENGTHS
     | {"shared_prefix": PREFIX | {"share": 0.5}},
-    "loop": {"arrivals": {"process": "closed_loop", "concurrency": 4, "think_time": "2 s"}} | LENGTHS,
+    "loop": {"arrivals": {"process": "closed_loop", "concurrency": 4}} | LENGTHS,
     "chat": {
         "arrivals": {"process": "poisson", "rate": "1 req/s"},
         "classes": [
@@ -71,3 +72,10 @@ def test_later_turns_hit_what_the_turns_before_sent(make: Any) -> None:
     assert np.all(hits[later] >= sent)
     assert np.all(hits[later] <= known)
     assert hits.mean() <= traffic_summary(described).mean_shared_prefix_tokens * 1.02
+
+
+def test_thinking_users_are_refused_rather_than_ignored(make: Any) -> None:
+    loop = {"process": "closed_loop", "concurrency": 4, "think_time": "2 s"}
+    drawn = sample(Traffic.model_validate({"arrivals": loop} | LENGTHS), 40, 6)
+    with pytest.raises(SimulationError, match="think"):
+        served(drawn, make)

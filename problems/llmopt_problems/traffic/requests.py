@@ -52,5 +52,5 @@ class Workload:
     follows: NDArray[np.int64] | None = None
     """Open loop: the earlier request, by index, whose answer a request waits for, shape (n,), or -1; None: no
     request waits. A request that waits arrives when that answer has ended and `think_s` is over; its
-    `arrival_s` is what that would be if answers took no time.
+    `arrival_s` is what that would be if answers took no time, for those who replay without waiting.
     """
