@@ -128,7 +128,7 @@ def test_a_layout_that_no_engine_runs_is_an_error_not_a_number(workshop: Worksho
 
 
 def test_a_model_that_does_not_fit_is_an_error_not_a_number(workshop: Workshop) -> None:
-    large = replace(POINT, model="Llama-3.1-405B")
+    large = replace(POINT, model="Llama-3.1-405B", pools=(PointPool("serve", Layout(tp=2), 1),))
     found = predict(workshop, large)
     assert (found.ttft_s, found.basis) == (None, None)
     assert "leaves no room" in found.error

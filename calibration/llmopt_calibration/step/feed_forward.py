@@ -64,6 +64,9 @@ def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator
     if ffn.shared_intermediate:
         shape = (ffn.shared_intermediate, ffn.gated)
         yield from _dense(context, "shared_experts", shape, count, spread)
+        # Their output is scaled by its gate where there is one, then added to that of the routed experts.
+        kernels, moved = 2 if ffn.shared_gate else 1, 3 * ACTIVATION_BYTES * tokens / spread * hidden
+        yield context.elementwise("shared_experts.sum", "engine_tokens", kernels * count, moved)
 
 
 def _routed(context: StepContext, ffn: MoeFfn) -> dict[str, sp.Expr]:

@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     llmopt_calibration.engine.engine_layer.cache_clear()
     held_out = _held_out_table(points, answers, engines, fits)
     shipped = error_table(rows.rows, predict_rows(rows.rows))
-    wrong = options.wrong.read_text(encoding="utf-8")
+    causes = options.causes or options.docs.with_name("accuracy_causes.md")
+    wrong = causes.read_text(encoding="utf-8")
     write_files(options.docs.parent, {options.docs.name: accuracy_page(held_out, shipped, fits, wrong)})
     return 0
 
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     data = Path(llmopt_calibration.engine.__file__).parent / "data"
     parser.add_argument("--points", type=Path, required=True, help="CSV file of measured serving points")
     parser.add_argument("--docs", type=Path, required=True, help="Markdown page to write")
-    parser.add_argument("--wrong", type=Path, required=True, help="Markdown text on what is wrong, appended")
+    parser.add_argument("--causes", type=Path, help="text on what is wrong; accuracy_causes.md beside --docs")
     parser.add_argument("--layers", type=Path, default=data, help="folder of the engines' data files")
     parser.add_argument("--date", type=date.fromisoformat, default=date.today(), help="date of the fit, ISO")
     return parser
