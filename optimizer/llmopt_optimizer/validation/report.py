@@ -26,9 +26,9 @@ is the error that remains after one scale for each curve over concurrency. Rerun
 TPOT by 0.5% (median) to 6.5% (P90) and TTFT by 3% to 14%.
 
 Held out means here: no constant was fitted to the pair that it predicts. It does not mean unseen. Which
-constants exist and are used, the engines' settings and several operators of the step law were chosen while looking
-at errors on these same points, and the choice is not nested in the cross-validation. Expect new pairs to be
-worse than this page; tier B below was not used for any fit, but it was looked at too.
+constants exist and are used, the engines' settings and several operators of the step law were chosen while
+looking at errors on these same points, and the choice is not nested in the cross-validation. Expect new
+pairs to be worse than this page; tier B below was not used for any fit, but it was looked at too.
 """
 
 
