@@ -6,7 +6,7 @@ and keeps the two attention tapes.  Nothing is generated or compiled per deploym
 `StepArrays` has one numba type.
 
 A law that is measured rather than written fits in the same type: its tables are the measurements, and a
-measured attention grid is one more tape operation that interpolates in the tape's constants.
+measured attention grid is one more tape operation that reads the tape's grids (see `tabulated`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ HBM_BYTES: Final = 2
 NETWORK_BYTES: Final = 3
 """Columns of the tables."""
 
+_STATE_SLOTS: Final = 4
+
 
 class StepArrays(NamedTuple):
     """One compiled step as numba takes it."""
@@ -48,7 +50,7 @@ class StepArrays(NamedTuple):
     decode_work: TapeArrays
     """Inputs b, K; outputs FLOP, HBM bytes, network bytes."""
     prefill_seconds: TapeArrays
-    """Inputs p, A."""
+    """Inputs p, A, C, Q."""
     prefill_work: TapeArrays
 
 
@@ -64,6 +66,8 @@ class CompiledStep:
     decode_work: Tape
     prefill_seconds: Tape
     prefill_work: Tape
+    granule: int = 1
+    """Tokens to which C rounds up the context before every prefill chunk."""
 
     def arrays(self) -> StepArrays:
         """The plain arrays, one numba type for every model and deployment."""
@@ -72,7 +76,7 @@ class CompiledStep:
 
     def scratch(self) -> NDArray[np.float64]:
         """A scratch array for `step_seconds` and `step_work`; one a thread."""
-        return np.zeros(max(tape.slots for tape in self._tapes()))
+        return np.zeros(max(_STATE_SLOTS, *(tape.slots for tape in self._tapes())))
 
     def _tapes(self) -> tuple[Tape, Tape, Tape, Tape]:
         return (self.decode_seconds, self.decode_work, self.prefill_seconds, self.prefill_work)
@@ -145,7 +149,7 @@ def _state(symbols: StepSymbols) -> Mapping[Sees, tuple[Symbol, ...]]:
         "engine_tokens": (symbols.N,),
         "heads": (symbols.h,),
         "decode": (symbols.b, symbols.K),
-        "prefill": (symbols.p, symbols.A),
+        "prefill": (symbols.p, symbols.A, symbols.C, symbols.Q),
         "step": (),
     }
 
@@ -158,22 +162,40 @@ def _table(seconds: Tape, work: Tape, largest: int) -> Table:
 
 @njit(cache=True, _nrt=False)
 def step_seconds(
-    step: StepArrays, scratch: NDArray[np.float64], b: int, K: float, p: int, A: float, N: int, h: int
+    step: StepArrays,
+    scratch: NDArray[np.float64],
+    b: int,
+    K: float,
+    p: int,
+    A: float,
+    N: int,
+    h: int,
+    C: float = 0.0,
+    Q: float = 0.0,
 ) -> float:
     """Seconds of a step with the state of `StepSymbols`; 0 for an empty step, NaN beyond the tables."""
     if N <= 0:
         return 0.0
     seconds = step.constant[SECONDS] + _tabulated(step, SECONDS, b + p, N, h)
     if b > 0:
-        seconds += _attention(step.decode_seconds, scratch, float(b), K)
+        seconds += _attention(step.decode_seconds, scratch, float(b), K, 0.0, 0.0)
     if p > 0:
-        seconds += _attention(step.prefill_seconds, scratch, float(p), A)
+        seconds += _attention(step.prefill_seconds, scratch, float(p), A, C, Q)
     return seconds
 
 
 @njit(cache=True, _nrt=False)
 def step_work(
-    step: StepArrays, scratch: NDArray[np.float64], b: int, K: float, p: int, A: float, N: int, h: int
+    step: StepArrays,
+    scratch: NDArray[np.float64],
+    b: int,
+    K: float,
+    p: int,
+    A: float,
+    N: int,
+    h: int,
+    C: float = 0.0,
+    Q: float = 0.0,
 ) -> tuple[float, float, float]:
     """FLOP, HBM bytes and network bytes of one accelerator a stage in a step, summed over the stages."""
     if N <= 0:
@@ -183,7 +205,7 @@ def step_work(
     network_bytes = step.constant[NETWORK_BYTES] + _tabulated(step, NETWORK_BYTES, b + p, N, h)
     for tape, count, load in ((step.decode_work, b, K), (step.prefill_work, p, A)):
         if count > 0:
-            flops += _attention(tape, scratch, float(count), load)
+            flops += _attention(tape, scratch, float(count), load, C, Q)
             hbm_bytes += scratch[tape.outputs[1]]
             network_bytes += scratch[tape.outputs[2]]
     return flops, hbm_bytes, network_bytes
@@ -197,9 +219,13 @@ def _tabulated(step: StepArrays, column: int, n: int, N: int, h: int) -> float:
 
 
 @njit(cache=True, _nrt=False)
-def _attention(tape: TapeArrays, scratch: NDArray[np.float64], count: float, load: float) -> float:
+def _attention(
+    tape: TapeArrays, scratch: NDArray[np.float64], count: float, load: float, C: float, Q: float
+) -> float:
     """The first output of an attention tape; the others stay in `scratch`."""
     scratch[0] = count
     scratch[1] = load
+    scratch[2] = C  # a decode tape has two inputs and writes its constants over these
+    scratch[3] = Q
     evaluate_tape(tape, scratch)
     return scratch[tape.outputs[0]]

@@ -14,9 +14,12 @@ from typing import Final
 
 import numpy as np
 import sympy as sp
+from numpy.typing import NDArray
+from sympy.core.function import AppliedUndef
 from sympy.logic import boolalg
 
 from llmopt_calibration import tape as tp
+from llmopt_calibration.grid import Grid
 from llmopt_calibration.tape import Tape, TapeArrays
 
 LARGEST_UNROLLED_POWER: Final = 16
@@ -27,12 +30,16 @@ class TapeError(ValueError):
     """An expression that a tape cannot hold."""
 
 
-def lower(expressions: Sequence[sp.Expr], symbols: Sequence[sp.Symbol]) -> Tape:
+def lower(
+    expressions: Sequence[sp.Expr], symbols: Sequence[sp.Symbol], grids: Mapping[str, Grid] | None = None
+) -> Tape:
     """The tape with inputs `symbols` and one output for each expression.
 
-    Raises `TapeError` for a symbol that is no input and for a function that tapes do not know.
+    Where an expression applies an undefined function of two arguments whose name is in `grids`, the tape
+    reads that grid: `Function("decode")(b - 1, ceiling(K / b / 64))` is the entry of grid "decode". Raises
+    `TapeError` for a symbol that is no input and for a function that tapes do not know.
     """
-    builder = _Builder(inputs=len(symbols))
+    builder = _Builder(inputs=len(symbols), grids=_Grids(dict(grids or {})))
     reader = _Reader(builder, {symbol: slot for slot, symbol in enumerate(symbols)})
     outputs = [reader.slot(sp.sympify(expression, strict=True)) for expression in expressions]
     return Tape(tuple(symbols), builder.arrays(outputs))
@@ -41,7 +48,8 @@ def lower(expressions: Sequence[sp.Expr], symbols: Sequence[sp.Symbol]) -> Tape:
 def bind(tape: Tape, values: Mapping[sp.Symbol, float]) -> Tape:
     """The tape of the remaining inputs once the inputs in `values` are numbers."""
     rest = tuple(symbol for symbol in tape.symbols if symbol not in values)
-    builder, arrays = _Builder(inputs=len(rest)), tape.arrays
+    arrays = tape.arrays
+    builder = _Builder(inputs=len(rest), grids=_Grids({}, [arrays.grids]))
     place = {symbol: slot for slot, symbol in enumerate(rest)}
     slots = [
         place[symbol] if symbol in place else builder.constant(float(values[symbol]))
@@ -54,10 +62,30 @@ def bind(tape: Tape, values: Mapping[sp.Symbol, float]) -> Tape:
 
 
 @dataclass(slots=True)
+class _Grids:
+    """Grids that expressions may name, and those that have been named, laid out one behind the other."""
+
+    known: Mapping[str, Grid]
+    placed: list[NDArray[np.float64]] = field(default_factory=list)
+    _starts: dict[str, int] = field(default_factory=dict)
+
+    def start(self, name: str) -> int:
+        """Where the grid begins; it is laid out when it is first asked for."""
+        if name not in self._starts:
+            self._starts[name] = sum(len(values) for values in self.placed)
+            self.placed.append(self.known[name].flat())
+        return self._starts[name]
+
+    def array(self) -> NDArray[np.float64]:
+        return np.concatenate([np.zeros(0), *self.placed])
+
+
+@dataclass(slots=True)
 class _Builder:
     """Instructions under construction: inputs have slots 0…, all else is numbered from `inputs` on."""
 
     inputs: int
+    grids: _Grids
     constants: dict[int, float] = field(default_factory=dict)
     code: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
     _known: dict[object, int] = field(default_factory=dict)
@@ -72,7 +100,7 @@ class _Builder:
     def emit(self, op: int, x: int, y: int = 0, z: int = 0) -> int:
         """The slot of `op(x, y, z)`: a constant, an equal instruction's, an operand's, or a new one."""
         operands = (x, y, z)[: _ARITY.get(op, 2)]
-        if all(slot in self.constants for slot in operands):
+        if op < tp.LOOKUP and all(slot in self.constants for slot in operands):
             numbers = [self.constants[slot] for slot in operands] + [0.0] * (3 - len(operands))
             return self.constant(float(tp.apply_operation(op, *numbers)))
         simpler = self._neutral(op, x, y, z)
@@ -118,6 +146,7 @@ class _Builder:
             np.array([self.constants[slot] for slot in constants], dtype=np.float64),
             np.array(rows, dtype=np.int32).reshape(-1, 4),
             np.array([place[slot] for slot in outputs], dtype=np.int32),
+            self.grids.array(),
         )
 
     def _needed(self, outputs: Sequence[int]) -> set[int]:
@@ -152,6 +181,8 @@ class _Reader:
             return self.builder.constant(1.0 if expression == sp.true else 0.0)
         if isinstance(expression, sp.Symbol):
             raise TapeError(f"symbol {expression} is not an input of this tape; inputs: {self._inputs()}")
+        if isinstance(expression, AppliedUndef) and expression.func.__name__ in self.builder.grids.known:
+            return self.grid(expression)
         read = _READERS.get(expression.func)
         if read is None:
             message = f"a tape cannot hold {expression.func.__name__} (in {expression}); rewrite it with"
@@ -201,6 +232,18 @@ class _Reader:
             result = self.builder.emit(tp.SELECT, self.slot(condition), self.slot(value), result)
         return result
 
+    def grid(self, expression: sp.Basic) -> int:
+        """The entry of a measured grid at (row, column)."""
+        name = expression.func.__name__
+        if len(expression.args) != 2:
+            raise TapeError(
+                f"{expression} reads grid {name} at {len(expression.args)} places: give row, column"
+            )
+        op = tp.INTERPOLATE if self.builder.grids.known[name].rows is not None else tp.LOOKUP
+        row, column = (self.slot(argument) for argument in expression.args)
+        start = self.builder.constant(float(self.builder.grids.start(name)))
+        return self.builder.emit(op, row, column, start)
+
     def unary(self, op: int, expression: sp.Basic) -> int:
         return self.builder.emit(op, self.slot(expression.args[0]))
 
@@ -225,7 +268,7 @@ def _split_ratio(expression: sp.Expr) -> tuple[list[tuple[sp.Expr, sp.Expr]], li
 
 _ARITY: Final[Mapping[int, int]] = {
     **dict.fromkeys((tp.SQRT, tp.EXP, tp.LOG, tp.CEIL, tp.FLOOR, tp.ABS, tp.NOT), 1),
-    tp.SELECT: 3,
+    **dict.fromkeys((tp.SELECT, tp.LOOKUP, tp.INTERPOLATE), 3),
 }
 _COMMUTATIVE: Final = frozenset((tp.ADD, tp.MUL, tp.MAX, tp.MIN, tp.EQUAL, tp.AND, tp.OR))
 _READERS: Final[Mapping[type, Callable[[_Reader, sp.Basic], int]]] = {

@@ -20,6 +20,8 @@ from numba import njit
 from numpy.typing import NDArray
 from sympy import Symbol
 
+from llmopt_calibration.grid import read_grid
+
 ADD: Final = 0
 MUL: Final = 1
 DIV: Final = 2
@@ -39,7 +41,10 @@ AND: Final = 15
 OR: Final = 16
 NOT: Final = 17
 SELECT: Final = 18
-"""Operation codes; truth is 1.0, falsehood 0.0, and `SELECT` is `y if x else z`."""
+LOOKUP: Final = 19
+INTERPOLATE: Final = 20
+"""Operation codes; truth is 1.0, falsehood 0.0, and `SELECT` is `y if x else z`. The last two read the grid
+that starts at `grids[z]` at row x and column y: `LOOKUP` by index, `INTERPOLATE` between knots."""
 
 
 class TapeArrays(NamedTuple):
@@ -53,6 +58,8 @@ class TapeArrays(NamedTuple):
     """Shape (r, 4): operation and three operand slots; instruction i writes slot inputs + c + i."""
     outputs: NDArray[np.int32]
     """Shape (o,): slots that hold the results."""
+    grids: NDArray[np.float64]
+    """Measured grids, one behind the other as `grid.flat` lays them out; they are read where they lie."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +156,10 @@ def evaluate_tape(tape: TapeArrays, scratch: NDArray[np.float64]) -> None:
     code = tape.code
     for i in range(code.shape[0]):
         x, y, z = scratch[code[i, 1]], scratch[code[i, 2]], scratch[code[i, 3]]
-        scratch[slot] = apply_operation(code[i, 0], x, y, z)
+        if code[i, 0] < LOOKUP:
+            scratch[slot] = apply_operation(code[i, 0], x, y, z)
+        else:
+            scratch[slot] = read_grid(tape.grids, code[i, 0] == INTERPOLATE, int(z), x, y)
         slot += 1
 
 

@@ -33,6 +33,10 @@ class StepSymbols:
     """Tokens of the engine's step, all its attention ranks together."""
     h: sp.Symbol = field(default_factory=lambda: _state("h"))
     """Sequences of the rank that need logits: decodes and prefill chunks."""
+    C: sp.Symbol = field(default_factory=lambda: _state("C"))
+    """Granules of context before every prefill chunk, each rounded up, summed: indexes measured grids."""
+    Q: sp.Symbol = field(default_factory=lambda: _state("Q"))
+    """Squared tokens of every prefill chunk, summed."""
 
     @property
     def rank_tokens(self) -> sp.Expr:
@@ -40,7 +44,7 @@ class StepSymbols:
         return self.b + self.p
 
     def all(self) -> tuple[sp.Symbol, ...]:
-        """The symbols in the order b, K, p, A, N, h."""
+        """The symbols in the order b, K, p, A, N, h; C and Q are for grids alone."""
         return (self.b, self.K, self.p, self.A, self.N, self.h)
 
 

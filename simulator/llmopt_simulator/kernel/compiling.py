@@ -16,7 +16,7 @@ from pathlib import Path
 
 from numba import njit
 
-from llmopt_calibration import compiled, tape
+from llmopt_calibration import compiled, grid, tape
 
 entry = njit(cache=True, nogil=True, _nrt=False)
 """Compiles what Python calls; it touches no Python object, so other threads may run beside it."""
@@ -27,7 +27,8 @@ inner = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 def source_fingerprint() -> str:
     """Eight hexadecimal digits that change with the kernel's sources and the step law's."""
-    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(compiled.__file__), Path(tape.__file__)]
+    laws = (Path(str(module.__file__)) for module in (compiled, grid, tape))
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), *laws]
     digest = sha256()
     for source in sources:
         digest.update(source.read_bytes())
