@@ -13,6 +13,8 @@ from typing import Literal
 
 Mode = Literal["aggregated", "disaggregated"]
 Role = Literal["serve", "prefill", "decode"]
+Mixing = Literal["decode_first", "prefill_first"]
+QueueOrder = Literal["fcfs", "shortest_prompt", "priority"]
 RouterPolicy = Literal["round_robin", "shortest_queue", "cache_aware", "power_of_two", "central_queue"]
 
 
@@ -45,6 +47,54 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class KvGrowth:
+    """KV pages are allocated as sequences grow; when a decode finds none, the last running request restarts.
+
+    It gives its pages back, goes to the head of the waiting queue, and computes its prompt and the tokens
+    that it has already produced again, as one prompt (recomputation).
+    """
+
+    conservativeness: float = 0.0
+    """Share of the output still to come that admission keeps pages for: of the request and of all running
+    ones. 0 asks for the prompt alone (vLLM); SGLang begins at 0.7 times `--schedule-conservativeness`."""
+    conservativeness_floor: float | None = None
+    """What the share falls to while nothing is retracted; None keeps it. SGLang: 0.14 of the first."""
+    decay_steps: int = 600
+    """Decode steps in which it falls there. A retraction sets it to what the running requests turned out
+    to need, idleness to where it began (SGLang's `new_token_ratio`)."""
+    watermark: float = 0.01
+    """Share of the pages that admission leaves free (vLLM, Vidur)."""
+    spare_page: bool = False
+    """Whether every decode asks for a free page even when its last one has room (vLLM 0, Vidur)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    """How an engine chooses the work of its next step. The defaults are vLLM's, with KV reserved in full."""
+
+    mixing: Mixing = "decode_first"
+    """`decode_first`: every decode, then prefill up to the token budget, in one step (vLLM 1, Sarathi, SGLang
+    with `--enable-mixed-chunk`). `prefill_first`: a step of prefill alone while there is any, decodes wait
+    (SGLang's default)."""
+    order: QueueOrder = "fcfs"
+    """Of waiting requests; ties in order of arrival. `priority`: by class, see `priorities`."""
+    priorities: tuple[int, ...] = ()
+    """Of the classes of requests, from 0, smaller ones first; empty: in the order of the classes."""
+    queue_limit: int | None = None
+    """Waiting requests at a rank (or at the router, with a central queue) that make it reject the next."""
+    window_s: float = 0.0
+    """How long an idle engine gathers requests before its first step; 0 starts at once (greedy)."""
+    window_requests: int | None = None
+    """Waiting requests that end the window early."""
+    step_overhead_s: float = 0.0
+    """CPU time to schedule a step, beside what the step law holds."""
+    overlapped: bool = True
+    """Whether it runs beside the step before (the longer one counts) or the accelerator waits for it."""
+    growth: KvGrowth | None = None
+    """None: admission reserves pages for the whole input and output, and nothing is ever retracted."""
+
+
+@dataclass(frozen=True, slots=True)
 class PoolDeployment:
     """Equal instances that play one role."""
 
@@ -56,6 +106,8 @@ class PoolDeployment:
     """Token budget of one rank's step, decodes included (vLLM `max_num_batched_tokens` a rank)."""
     batch_cap: int
     """Requests that one rank may hold in its running batch."""
+    scheduling: Scheduling = Scheduling()
+    """How its engines choose the work of a step."""
 
     @property
     def gpus(self) -> int:

@@ -10,6 +10,7 @@ from llmopt_problems.deployment import Deployment, PoolDeployment
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.options import SimulationOptions
+from llmopt_simulator.scheduling_checks import scheduling_problems
 from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel
 
 _LARGEST_COUNT = 2**31 - 1
@@ -30,6 +31,7 @@ def _problems(
     yield from _request_problems(workload.requests)
     yield from _arrival_problems(workload)
     yield from _pool_problems(deployment, service)
+    yield from scheduling_problems(workload.requests, deployment)
     if options.warmup_fraction is not None and not 0.0 <= options.warmup_fraction < 1.0:
         yield f"warmup_fraction is {options.warmup_fraction}: give a share of the requests in [0, 1), or None"
 

@@ -25,6 +25,7 @@ def check_invariants(state: k.State) -> None:
     _check_order(state)
     _check_tokens(state)
     _check_pages(state)
+    _check_retractions(state)
     _check_engines(state)
     _check_little(state)
 
@@ -77,16 +78,17 @@ def _require_order(holds: NDArray[np.bool_], invariant: str) -> None:
 
 def _check_tokens(state: k.State) -> None:
     """Every token of every finished request was computed once or was a hit."""
-    done = state.requests[state.requests["status"] == k.FINISHED]
-    decoded = int((done["output_tokens"].astype(np.int64) - 1).sum())
+    done, world = state.requests[state.requests["status"] == k.FINISHED], state.world[0]
+    follow = int((done["output_tokens"].astype(np.int64) - 1).sum())
+    decoded = follow - (int(world["prefilled"]) - len(done))  # a prefill after a retraction makes a token too
     hits = int(done["hit_blocks"].astype(np.int64).sum()) * int(state.settings["block_tokens"][0])
-    prefilled = int(done["input_tokens"].astype(np.int64).sum()) - hits
+    prefilled = int(done["input_tokens"].astype(np.int64).sum()) - hits + int(world["recomputed_tokens"])
     steps = state.totals.sum(axis=0)
     _require(
-        steps[k.DECODE_TOKENS] == decoded == state.world["itl_tokens"][0],
+        steps[k.DECODE_TOKENS] == decoded and follow == world["itl_tokens"],
         "output tokens conserved",
-        f"requests want {decoded} after their first, steps made {steps[k.DECODE_TOKENS]:.0f}, "
-        f"{state.world['itl_tokens'][0]} latencies were recorded",
+        f"requests want {follow} after their first and {decoded} of decodes, steps made "
+        f"{steps[k.DECODE_TOKENS]:.0f}, {world['itl_tokens']} latencies were recorded",
     )
     _require(
         steps[k.PREFILL_TOKENS] == prefilled,
@@ -105,11 +107,19 @@ def _check_pages(state: k.State) -> None:
             and rank["evictable_pages"] == rank["tree_pages"]
             and rank["held_pages"] == 0
             and rank["wanted_pages"] == 0
+            and (not rank["grows"] or rank["remaining"] == rank["outputs"] == 0)
             and 0 <= rank["peak_pages"] <= rank["capacity_pages"]
         )
         fields = ("allocated", "freed", "held", "tree", "evictable", "wanted", "free", "peak", "capacity")
         pages = {name: int(rank[f"{name}_pages"]) for name in fields}
         _require(bool(balanced), "pages conserved", f"rank {number}: {pages}")
+
+
+def _check_retractions(state: k.State) -> None:
+    """Every retraction has its request, and every counter of growing pages is empty at the end."""
+    ours, theirs = int(state.world["retractions"][0]), int(state.requests["retractions"].sum())
+    _require(ours == theirs, "retractions counted", f"{ours} in all, {theirs} of the requests")
+    _require(not state.growth.any(), "growth conserved", f"{int(state.growth.sum())} sequences left")
 
 
 def _check_engines(state: k.State) -> None:

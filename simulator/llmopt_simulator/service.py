@@ -60,9 +60,10 @@ def step_bounds(pool: PoolDeployment) -> StepBounds:
 
     The law sees the largest decode batch and the largest prefill of any rank. On one rank their sum is
     within the chunk; with attention data parallelism they may be of two ranks. A decode pool has no
-    token budget: its batch is bounded by the cap alone.
+    token budget, and decodes that never share a step with prefill need none: the cap alone bounds these.
     """
-    batch = pool.batch_cap if pool.role == "decode" else min(pool.batch_cap, pool.chunk_tokens)
+    shared = pool.role != "decode" and pool.scheduling.mixing == "decode_first"
+    batch = min(pool.batch_cap, pool.chunk_tokens) if shared else pool.batch_cap
     prefill = 0 if pool.role == "decode" else pool.chunk_tokens
     rank_tokens = max(prefill, batch) if pool.layout.dp == 1 else prefill + batch
     return StepBounds(rank_tokens, pool.layout.dp * max(prefill, batch), pool.batch_cap)

@@ -13,7 +13,9 @@ from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.checks import check_inputs
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.kernel.engine import Laws
+from llmopt_simulator.kernel.settings import SETTINGS
 from llmopt_simulator.options import SimulationOptions
+from llmopt_simulator.policies import order_keys, queue_limit, set_scheduling
 from llmopt_simulator.service import PoolService, ServiceModel
 
 ROUTERS: Final = {
@@ -43,10 +45,13 @@ def lay_out(
     blocks = shareable_blocks(requests) if deployment.prefix_cache else np.zeros(len(requests), np.int64)
     engines = _engines(deployment.pools)
     ranks = _ranks(deployment.pools, service.pools, requests.block_tokens)
+    set_scheduling(ranks, engines, deployment)
     nodes, hash_bits = _cache_sizes(ranks, deployment, requests)
     _place_caches(ranks, nodes, 1 << hash_bits)
     settings = _settings(workload, deployment, service, options, hash_bits)
-    state = _allocate(settings, _requests(requests, blocks), requests.block_ids, ranks, engines, nodes)
+    records = _requests(requests, blocks)
+    records["key"] = order_keys(requests, deployment.pools[0].scheduling)
+    state = _allocate(settings, records, requests.block_ids, ranks, engines, nodes)
     _set_first_events(state, workload, seed)
     return state._replace(log=np.zeros(log_steps, k.STEP)), _laws(service)
 
@@ -77,6 +82,8 @@ def _settings(
         "disaggregated": deployment.mode == "disaggregated",
         "closed_loop": workload.concurrency is not None,
         "prefix_cache": deployment.prefix_cache,
+        "queue_limit": queue_limit(deployment),
+        "grows": deployment.pools[0].scheduling.growth is not None,
         "block_tokens": workload.requests.block_tokens,
         "hash_bits": hash_bits,
         "router": ROUTERS[deployment.router],
@@ -88,7 +95,7 @@ def _settings(
         "sender_bytes_per_s": float(transfer.sender_bytes_per_s) if transfer else math.inf,
         "receiver_bytes_per_s": float(transfer.receiver_bytes_per_s) if transfer else math.inf,
     }
-    return np.array([tuple(values[name] for name in k.SETTINGS.names or ())], k.SETTINGS)
+    return np.array([tuple(values[name] for name in SETTINGS.names or ())], SETTINGS)
 
 
 def _requests(requests: Requests, blocks: NDArray[np.int64]) -> k.Records:
@@ -96,11 +103,11 @@ def _requests(requests: Requests, blocks: NDArray[np.int64]) -> k.Records:
     for field in ("admitted_s", "prefilled_s", "first_token_s", "finish_s", "link_s"):
         records[field] = np.nan
     records["arrival_s"] = requests.arrival_s
-    records["input_tokens"] = requests.input_tokens
+    records["input_tokens"] = records["prompt_tokens"] = requests.input_tokens
     records["output_tokens"] = requests.output_tokens
     records["blocks"] = blocks
     records["blocks_start"] = requests.block_offsets[:-1]
-    for field in ("rank", "decode_rank", "next"):
+    for field in ("rank", "decode_rank", "next", "previous", "child"):
         records[field] = k.NONE
     return records
 
@@ -136,6 +143,8 @@ def _ranks(
         np.arange(sum(p.engines for p in pools)), [p.layout.dp for p in pools for _ in range(p.engines)]
     )
     ranks["instance"] = _engines(pools)["instance"][ranks["engine"]]
+    ranks["granule"] = np.repeat([service.step.granule for service in services], counts)
+    ranks["newest"] = k.NONE
     ranks["free_pages"] = ranks["capacity_pages"]
     ranks["heap"] = np.cumsum(ranks["batch_cap"]) - ranks["batch_cap"]
     return ranks
@@ -173,7 +182,6 @@ def _allocate(
     front, hash_bits = int(settings["front_ranks"][0]), int(settings["hash_bits"][0])
     tree = np.zeros(front * nodes, k.NODE)
     tree["next"] = np.arange(1, len(tree) + 1)
-    batches = int(ranks["batch_cap"].sum())
     return k.State(
         settings=settings,
         world=np.zeros(1, k.WORLD),
@@ -184,8 +192,9 @@ def _allocate(
         queues=np.zeros(2 * rank_count + 3, k.QUEUE),
         nodes=tree,
         table=np.full(front << hash_bits, k.NONE, np.int64),
-        scratch=np.zeros(max(batches, int(requests["blocks"].max())), np.int64),
-        completions=np.zeros(batches, np.int64),
+        scratch=np.zeros(max(1, int(requests["blocks"].max())), np.int64),
+        completions=np.zeros(int(ranks["batch_cap"].sum()), np.int64),
+        growth=np.zeros(int((ranks["page_tokens"] * ranks["grows"]).sum()), np.int64),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
         transfers=np.zeros(_most_transfers(settings, requests, ranks), k.TRANSFER),
         instances=np.zeros(int(ranks["instance"].max()) + 1, k.INSTANCE),

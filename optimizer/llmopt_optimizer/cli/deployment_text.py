@@ -17,7 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from llmopt_optimizer.cli.outcome import InputError
 from llmopt_problems import Problem
-from llmopt_problems.deployment import Deployment, Layout, Mode, PoolDeployment, Role, RouterPolicy
+from llmopt_problems.deployment import (
+    Deployment,
+    KvGrowth,
+    Layout,
+    Mixing,
+    Mode,
+    PoolDeployment,
+    QueueOrder,
+    Role,
+    RouterPolicy,
+    Scheduling,
+)
 from llmopt_problems.document import check_tree, compose, plain, read_text
 
 _LAYOUT_KEYS = ("tp", "pp", "ep", "dp")
@@ -35,6 +46,30 @@ class _LayoutInput(_Strict):
     dp: PositiveInt = 1
 
 
+class _GrowthInput(_Strict):
+    conservativeness: float = 0.0
+    conservativeness_floor: float | None = None
+    decay_steps: int = 600
+    watermark: float = 0.01
+    spare_page: bool = False
+
+
+class _SchedulingInput(_Strict):
+    mixing: Mixing = "decode_first"
+    order: QueueOrder = "fcfs"
+    priorities: tuple[int, ...] = Field((), strict=False)  # a list in JSON
+    queue_limit: int | None = None
+    window_s: float = 0.0
+    window_requests: int | None = None
+    step_overhead_s: float = 0.0
+    overlapped: bool = True
+    growth: _GrowthInput | None = None
+
+    def scheduling(self) -> Scheduling:
+        growth = None if self.growth is None else KvGrowth(**self.growth.model_dump())
+        return Scheduling(**{**self.model_dump(), "growth": growth})
+
+
 class _PoolInput(_Strict):
     role: Role
     accelerator: str
@@ -42,10 +77,12 @@ class _PoolInput(_Strict):
     instances: PositiveInt = 1
     chunk_tokens: PositiveInt
     batch_cap: PositiveInt
+    scheduling: _SchedulingInput = _SchedulingInput()
 
     def pool(self) -> PoolDeployment:
         fields = self.model_dump()
-        return PoolDeployment(**{**fields, "layout": Layout(**fields["layout"])})
+        layout, scheduling = Layout(**fields["layout"]), self.scheduling.scheduling()
+        return PoolDeployment(**{**fields, "layout": layout, "scheduling": scheduling})
 
 
 class _DeploymentInput(_Strict):

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from llmopt_calibration.compiled import StepArrays, step_seconds, step_work
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import pop, set_event
+from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
 from llmopt_simulator.kernel.recording import log_step, record_latency, record_step
-from llmopt_simulator.kernel.scheduler import join_decode, next_completion, plan_prefill
+from llmopt_simulator.kernel.running import next_completion
+from llmopt_simulator.kernel.scheduler import join_decode, may_admit, plan_step
 from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
 
 
@@ -62,10 +64,23 @@ def record_run(s: State, laws: Laws, e: int, steps: int) -> None:
         log_step(s, e, start_s, end_s)
         record_latency(s, end_s - start_s, engine.decodes - (engine.run_joined if i == 0 else 0))
         for r in range(engine.rank_start, engine.rank_stop):
-            s.ranks[r].context += s.ranks[r].decodes
-            s.ranks[r].steps += 1
+            if s.ranks[r].step_decodes > 0:
+                _decode_once(s, r, end_s)
         start_s = end_s
     engine.run_done = steps
+
+
+@inner
+def _decode_once(s: State, r: int, end_s: float) -> None:
+    """Every sequence of rank `r` has one token more."""
+    rank = s.ranks[r]
+    rank.context += rank.decodes
+    rank.steps += 1
+    rank.remaining -= rank.decodes
+    rank.decoded_s = end_s
+    if rank.grows:
+        take_growth(s, r, rank.steps)
+        rank.share = max(rank.share_floor, rank.share - rank.share_decay)
 
 
 @inner
@@ -95,25 +110,40 @@ def _start(s: State, laws: Laws, e: int, now_s: float) -> None:
     if engine.busy == 1:
         _fault(s, e, FAULT_OVERLAP)
         return
-    engine.run_joined = 0
+    if engine.window_s > 0.0 and _gathers(s, e, now_s):
+        return
     for r in range(engine.rank_start, engine.rank_stop):
         if engine.pool == 0:
-            plan_prefill(s, r, now_s)
+            plan_step(s, r, now_s)
         else:
-            _join_waiting(s, e, r)
+            _join_waiting(s, r)
     _combine_ranks(s, e)
     if engine.tokens > 0:
         _plan_run(s, laws, e, now_s)
 
 
 @inner
-def _join_waiting(s: State, e: int, r: int) -> None:
-    engine, rank = s.engines[e], s.ranks[r]
+def _gathers(s: State, e: int, now_s: float) -> bool:
+    """Whether an engine that has no running request waits for more of them to start together."""
+    engine, waiting, running = s.engines[e], 0, 0
+    for r in range(engine.rank_start, engine.rank_stop):
+        waiting += s.queues[r].count
+        running += s.ranks[r].decodes + s.queues[s.settings[0].ranks + r].count
+    if running > 0 or waiting == 0:
+        return False
+    engine.opened_s = min(engine.opened_s, now_s)
+    if now_s >= engine.opened_s + engine.window_s or waiting >= engine.window_requests:
+        return False
+    set_event(s, e, engine.opened_s + engine.window_s)
+    return True
+
+
+@inner
+def _join_waiting(s: State, r: int) -> None:
+    rank = s.ranks[r]
     while s.queues[r].count > 0 and rank.decodes < rank.batch_cap:
-        request = pop(s, r)
-        join_decode(s, r, request)
-        s.scratch[engine.run_joined] = request
-        engine.run_joined += 1
+        join_decode(s, r, pop(s, r))
+    rank.step_decodes = rank.decodes
 
 
 @inner
@@ -121,35 +151,59 @@ def _combine_ranks(s: State, e: int) -> None:
     """The state that the step law sees: the slowest rank of every kind, and the tokens of all."""
     engine = s.engines[e]
     engine.batch = engine.prefill = engine.heads = engine.tokens = engine.decodes = 0
-    engine.work = 0.0
+    engine.work = engine.granules = engine.squares = 0.0
     for r in range(engine.rank_start, engine.rank_stop):
         rank = s.ranks[r]
-        engine.batch = max(engine.batch, rank.decodes)
+        engine.batch = max(engine.batch, rank.step_decodes)
         engine.prefill = max(engine.prefill, rank.step_tokens)
         engine.work = max(engine.work, rank.step_work)
-        engine.heads = max(engine.heads, rank.decodes + rank.chunks)
-        engine.tokens += rank.decodes + rank.step_tokens
-        engine.decodes += rank.decodes
+        engine.granules = max(engine.granules, rank.step_granules)
+        engine.squares = max(engine.squares, rank.step_squares)
+        engine.heads = max(engine.heads, rank.step_decodes + rank.chunks)
+        engine.tokens += rank.step_decodes + rank.step_tokens
+        engine.decodes += rank.step_decodes
 
 
 @inner
 def _plan_run(s: State, laws: Laws, e: int, now_s: float) -> None:
     engine = s.engines[e]
     engine.busy = 1
+    engine.opened_s = np.inf
     engine.run_start_s = now_s
     engine.run_done = 0
     engine.run_steps = _steps_until_change(s, e)
     end_s = now_s
     for i in range(engine.run_steps):
         seconds = _seconds(s, laws, e, i)
-        if not (0.0 < seconds < np.inf):
+        if not (0.0 < seconds < np.inf):  # NaN beyond the tables
             _fault(s, e, FAULT_STEP)
             return
         end_s += seconds
         s.run_ends_s[e, i] = end_s
     set_event(s, e, end_s)
-    for i in range(engine.run_joined):
-        record_latency(s, s.run_ends_s[e, 0] - s.requests[s.scratch[i]].first_token_s, 1)
+    engine.run_joined = 0
+    for r in range(engine.rank_start, engine.rank_stop):
+        if s.ranks[r].step_decodes > 0:
+            engine.run_joined += _record_waits(s, r, now_s, s.run_ends_s[e, 0])
+
+
+@inner
+def _record_waits(s: State, r: int, start_s: float, end_s: float) -> int:
+    """Record the latencies, in a run's first step, of sequences whose last token came before its start."""
+    rank, late = s.ranks[r], 0
+    request = rank.newest
+    for _ in range(rank.joined):
+        q = s.requests[request]
+        if q.token_s < start_s:
+            record_latency(s, end_s - q.token_s, 1)
+            late += 1
+        request = q.previous
+    others = rank.step_decodes - rank.joined
+    rank.joined = 0
+    if others > 0 and rank.decoded_s < start_s:
+        record_latency(s, end_s - rank.decoded_s, others)
+        late += others
+    return late
 
 
 @inner
@@ -158,8 +212,11 @@ def _steps_until_change(s: State, e: int) -> int:
     if engine.prefill > 0:
         return 1
     for r in range(engine.rank_start, engine.rank_stop):
-        if s.ranks[r].decodes > 0:
+        if engine.pool == 0 and may_admit(s, r):
+            return 1
+        if s.ranks[r].step_decodes > 0:
             steps = min(steps, next_completion(s, r))
+            steps = steps_with_pages(s, r, steps) if s.ranks[r].grows else steps
     return steps
 
 
@@ -168,7 +225,8 @@ def _longest_context(s: State, e: int, ahead: int) -> float:
     """The largest total context of a rank, `ahead` decode steps from what is recorded."""
     engine, longest = s.engines[e], 0
     for r in range(engine.rank_start, engine.rank_stop):
-        longest = max(longest, s.ranks[r].context + ahead * s.ranks[r].decodes)
+        if s.ranks[r].step_decodes > 0:
+            longest = max(longest, s.ranks[r].context + ahead * s.ranks[r].decodes)
     return float(longest)
 
 
@@ -176,14 +234,19 @@ def _longest_context(s: State, e: int, ahead: int) -> float:
 def _seconds(s: State, laws: Laws, e: int, ahead: int) -> float:
     x, law = s.engines[e], laws.front if s.engines[e].pool == 0 else laws.decode
     context = _longest_context(s, e, ahead)
-    return step_seconds(law, laws.scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads)
+    seconds = step_seconds(
+        law, laws.scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
+    )
+    return max(seconds, x.overhead_s) if x.overlapped else seconds + x.overhead_s
 
 
 @inner
 def _work(s: State, laws: Laws, e: int) -> tuple[float, float, float]:
     x, law = s.engines[e], laws.front if s.engines[e].pool == 0 else laws.decode
     context = _longest_context(s, e, 0)
-    return step_work(law, laws.scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads)
+    return step_work(
+        law, laws.scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
+    )
 
 
 @inner

@@ -128,8 +128,27 @@ def heap_push(heap: NDArray[np.int64], start: int, count: int, key: int) -> None
 @inner
 def heap_pop(heap: NDArray[np.int64], start: int, count: int) -> int:
     """Take the smallest key of the binary heap `heap[start:start + count]`, which shrinks by one."""
-    smallest, last, count = heap[start], heap[start + count - 1], count - 1
+    smallest = heap[start]
+    _heap_fill(heap, start, count - 1, 0, heap[start + count - 1])
+    return smallest
+
+
+@inner
+def heap_remove(heap: NDArray[np.int64], start: int, count: int, key: int) -> None:
+    """Take a key out of the binary heap `heap[start:start + count]`, which shrinks by one."""
     place = 0
+    while heap[start + place] != key:
+        place += 1
+    while place > 0:  # every key above is smaller, so moving them down keeps the order
+        above = (place - 1) >> 1
+        heap[start + place] = heap[start + above]
+        place = above
+    _heap_fill(heap, start, count - 1, 0, heap[start + count - 1])
+
+
+@inner
+def _heap_fill(heap: NDArray[np.int64], start: int, count: int, place: int, last: int) -> None:
+    """Let `last` sink into the hole at `place` of a heap of `count` keys."""
     while True:
         below = 2 * place + 1
         if below >= count:
@@ -141,4 +160,3 @@ def heap_pop(heap: NDArray[np.int64], start: int, count: int) -> int:
         heap[start + place] = heap[start + below]
         place = below
     heap[start + place] = last
-    return smallest

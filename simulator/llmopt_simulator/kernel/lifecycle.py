@@ -11,22 +11,23 @@ import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.engine import Laws, record_run, wake
-from llmopt_simulator.kernel.events import arrival_source, first, heap_pop, pop, push, set_event
+from llmopt_simulator.kernel.events import arrival_source, first, pop, push, set_event
+from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
 from llmopt_simulator.kernel.kv_transfer import leave_link, set_up
 from llmopt_simulator.kernel.prefix_cache import release
-from llmopt_simulator.kernel.recording import count_requests
+from llmopt_simulator.kernel.recording import count_requests, record_latency
 from llmopt_simulator.kernel.routing import choose_decode_rank, choose_rank, shortest_queue
+from llmopt_simulator.kernel.running import first_to_complete, leave_running, next_completion
 from llmopt_simulator.kernel.scheduler import (
     complete_prefills,
     decode_pages,
-    first_to_complete,
     front_pages,
-    give_pages,
     join_decode,
-    next_completion,
-    take_pages,
+    most_pages,
+    next_prefilled,
 )
 from llmopt_simulator.kernel.state import CENTRAL_QUEUE, FINISHED, NONE, REJECTED, State
+from llmopt_simulator.kernel.waiting import enqueue
 
 
 @inner
@@ -36,23 +37,56 @@ def arrive(s: State, now_s: float) -> None:
     _schedule_next_arrival(s, now_s)
     s.requests[request].arrival_s = now_s
     if _never_fits(s, request):
-        s.requests[request].status = REJECTED
-        _reissue(s, now_s)
+        _reject(s, request, now_s)
+    elif s.settings[0].router == CENTRAL_QUEUE:
+        _arrive_at_router(s, request, now_s)
+    else:
+        _arrive_at_rank(s, choose_rank(s, request), request, now_s)
+
+
+@inner
+def _arrive_at_router(s: State, request: int, now_s: float) -> None:
+    """Wait in the central queue; it is full only when every rank has as many as its batch holds."""
+    shortest = s.ranks[shortest_queue(s)]
+    if shortest.outstanding >= shortest.batch_cap and _is_full(s, _central_queue(s)):
+        s.world[0].turned_away += 1
+        _reject(s, request, now_s)
         return
     count_requests(s, now_s, 1)
-    if s.settings[0].router == CENTRAL_QUEUE:
-        push(s, _central_queue(s), request)
-        _drain_central_queue(s, now_s)
-    else:
-        _assign(s, choose_rank(s, request), request, now_s)
+    push(s, _central_queue(s), request)
+    _drain_central_queue(s, now_s)
+
+
+@inner
+def _arrive_at_rank(s: State, r: int, request: int, now_s: float) -> None:
+    if _is_full(s, r):
+        s.world[0].turned_away += 1
+        _reject(s, request, now_s)
+        return
+    count_requests(s, now_s, 1)
+    _assign(s, r, request, now_s)
+
+
+@inner
+def _is_full(s: State, queue: int) -> bool:
+    return s.queues[queue].count >= s.settings[0].queue_limit
+
+
+@inner
+def _reject(s: State, request: int, now_s: float) -> None:
+    s.requests[request].status = REJECTED
+    _reissue(s, now_s)
 
 
 @inner
 def end_steps(s: State, laws: Laws, e: int, now_s: float) -> None:
-    """The planned steps of engine `e` have ended: finish sequences, move completed prefills on."""
+    """The planned steps of an engine, or its window, have ended: end sequences, move prefills on."""
     engine = s.engines[e]
-    record_run(s, laws, e, engine.run_steps)
     set_event(s, e, np.inf)
+    if engine.busy == 0:  # not a step but a window has ended
+        wake(s, e, now_s)
+        return
+    record_run(s, laws, e, engine.run_steps)
     engine.busy = 0
     wake(s, e, now_s)
     for r in range(engine.rank_start, engine.rank_stop):
@@ -67,16 +101,16 @@ def deliver(s: State, now_s: float) -> None:
     """A KV transfer is complete: the first token is out, the sender's pages go, decoding may begin."""
     request = leave_link(s, now_s)
     q = s.requests[request]
-    q.first_token_s = now_s
+    q.first_token_s = q.token_s = now_s
     sender, receiver = q.rank, q.decode_rank
     release(s, sender, request)
+    s.ranks[sender].full = False
     wake(s, s.ranks[sender].engine, now_s)
     if q.output_tokens == 1:
         _finish(s, request, now_s)
         return
-    if s.queues[receiver].count == 0:
-        wake(s, s.ranks[receiver].engine, now_s)
     push(s, receiver, request)
+    _wake_for(s, receiver, request, now_s)
 
 
 @inner
@@ -114,7 +148,7 @@ def _reissue(s: State, now_s: float) -> None:
 
 @inner
 def _never_fits(s: State, request: int) -> bool:
-    if front_pages(s, 0, request) > s.ranks[0].capacity_pages:
+    if most_pages(s, 0, request) > s.ranks[0].capacity_pages:
         return True
     r = s.settings[0].front_ranks
     return s.settings[0].disaggregated and decode_pages(s, r, request) > s.ranks[r].capacity_pages
@@ -122,14 +156,23 @@ def _never_fits(s: State, request: int) -> bool:
 
 @inner
 def _assign(s: State, r: int, request: int, now_s: float) -> None:
-    """Queue a request at a front rank. Behind others it changes nothing yet: admission is FIFO."""
+    """Queue a request at a front rank."""
     rank = s.ranks[r]
     s.requests[request].rank = r
     rank.outstanding += 1
     rank.wanted_pages += front_pages(s, r, request)
-    if s.queues[r].count == 0:
-        wake(s, rank.engine, now_s)
-    push(s, r, request)
+    enqueue(s, r, request)
+    _wake_for(s, r, request, now_s)
+
+
+@inner
+def _wake_for(s: State, r: int, request: int, now_s: float) -> None:
+    """A request has come to wait at rank `r`; behind others it only matters to an engine that gathers."""
+    first_of_all = s.queues[r].head == request
+    if first_of_all:
+        s.ranks[r].full = False
+    if first_of_all or s.engines[s.ranks[r].engine].busy == 0:
+        wake(s, s.ranks[r].engine, now_s)
 
 
 @inner
@@ -144,6 +187,7 @@ def _drain_central_queue(s: State, now_s: float) -> None:
 @inner
 def _leave_rank(s: State, r: int, now_s: float) -> None:
     s.ranks[r].outstanding -= 1
+    s.ranks[r].full = False
     if s.settings[0].router == CENTRAL_QUEUE:
         _drain_central_queue(s, now_s)
 
@@ -151,17 +195,23 @@ def _leave_rank(s: State, r: int, now_s: float) -> None:
 @inner
 def _leave_prefill(s: State, r: int, now_s: float) -> None:
     """Move the oldest request in prefill on: to the decode batch, to its end, or to the decode pool."""
-    request = pop(s, s.settings[0].ranks + r)
+    request = next_prefilled(s, r)
     s.world[0].prefilled += 1
     if s.settings[0].disaggregated:
         push(s, _dispatch_queue(s), request)
         _leave_rank(s, r, now_s)
         _dispatch(s, now_s)
         return
-    s.requests[request].first_token_s = now_s
-    if s.requests[request].output_tokens > 1:
+    q = s.requests[request]
+    if q.retractions == 0 or np.isnan(q.first_token_s):
+        q.first_token_s = now_s
+    else:
+        record_latency(s, now_s - q.token_s, 1)
+    q.token_s = now_s
+    if q.input_tokens + q.output_tokens - q.prompt_tokens > 1:
         join_decode(s, r, request)
     else:
+        s.ranks[r].outputs -= q.output_tokens
         release(s, r, request)
         _leave_rank(s, r, now_s)
         _finish(s, request, now_s)
@@ -171,10 +221,11 @@ def _leave_prefill(s: State, r: int, now_s: float) -> None:
 def _end_decode(s: State, r: int, now_s: float) -> None:
     request = first_to_complete(s, r)
     q, rank = s.requests[request], s.ranks[r]
-    heap_pop(s.completions, rank.heap, rank.decodes)
-    rank.decodes -= 1
+    leave_running(s, r, request)
     rank.context -= q.input_tokens + q.output_tokens
+    rank.outputs -= q.output_tokens
     if not s.settings[0].disaggregated:
+        settle(s, r, request, q.input_tokens + q.output_tokens - 1)
         release(s, r, request)
         _leave_rank(s, r, now_s)
     _finish(s, request, now_s)

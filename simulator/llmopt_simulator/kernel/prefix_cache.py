@@ -67,7 +67,7 @@ def evict(s: State, r: int, pages: int) -> None:
 def insert(s: State, r: int, request: int) -> None:
     """Hand the computed blocks of a request over to the tree; blocks that are there already are freed."""
     q, rank = s.requests[request], s.ranks[r]
-    for i in range(q.hit_blocks, q.blocks):
+    for i in range(q.path_blocks, q.blocks):
         key = s.block_ids[q.blocks_start + i]
         node = _find(s, r, key)
         q.private_pages -= rank.block_pages
@@ -96,7 +96,14 @@ def release(s: State, r: int, request: int) -> None:
     elif q.private_pages > 0:
         _append(s, r, _new_node(s, r, NONE, q.private_pages))
     q.private_pages = 0
-    for i in range(q.blocks - 1, -1, -1):
+    unlock_path(s, r, request, q.blocks)
+
+
+@inner
+def unlock_path(s: State, r: int, request: int, blocks: int) -> None:
+    """End a request's use of its first `blocks` blocks, the deepest first."""
+    q = s.requests[request]
+    for i in range(blocks - 1, -1, -1):
         node = _find(s, r, s.block_ids[q.blocks_start + i])
         s.nodes[node].users -= 1
         if s.nodes[node].users == 0:

@@ -54,7 +54,7 @@ def record_step(s: State, e: int, seconds: float, work: tuple[float, float, floa
     engine, totals = s.engines[e], s.totals[e]
     context = 0
     for r in range(engine.rank_start, engine.rank_stop):
-        context += s.ranks[r].context
+        context += s.ranks[r].context if s.ranks[r].step_decodes > 0 else 0
     totals[BUSY_S] += seconds
     totals[STEPS] += 1.0
     totals[FLOPS] += work[0]
@@ -84,6 +84,6 @@ def log_step(s: State, e: int, start_s: float, end_s: float) -> None:
     step.prefill_tokens = engine.tokens - engine.decodes
     for r in range(engine.rank_start, engine.rank_stop):
         rank = s.ranks[r]
-        step.context += rank.context
+        step.context += rank.context if rank.step_decodes > 0 else 0
         step.pages += rank.capacity_pages - rank.free_pages - rank.evictable_pages
     w.logged += 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.growth import take_started
 from llmopt_simulator.kernel.prefix_cache import matched_blocks
 from llmopt_simulator.kernel.scheduler import decode_pages, hit_limit
 from llmopt_simulator.kernel.state import CACHE_AWARE, NONE, POWER_OF_TWO, ROUND_ROBIN, State
@@ -55,6 +56,8 @@ def choose_decode_rank(s: State, request: int) -> int:
 
 @inner
 def _cache_aware(s: State, request: int) -> int:
+    if s.settings[0].grows:
+        take_started(s, s.world[0].now_s)
     shortest = shortest_queue(s)
     least, most = s.ranks[shortest].outstanding, 0
     for r in range(s.settings[0].front_ranks):

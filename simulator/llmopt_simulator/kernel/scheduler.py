@@ -1,45 +1,51 @@
-"""What one rank does in a step: all its decodes, then prefill in FIFO order up to the token budget.
+"""What one rank does in a step: decodes and prefill, by the policy of its engine, within the token budget.
 
-Decode sequences are never touched one by one. A rank keeps their number, the sum of their contexts, and a
-heap of the decode step at which each one ends; a step adds the number to the sum. At most the last
-request in prefill is partial, because the next one is admitted only while the step has budget left.
+Decode first: every decode, then prefill tokens in queue order up to the budget. Prefill first: prefill alone
+while there is any, else the decodes. At most the last request in prefill is partial, because the next
+one is admitted only while the step has budget left.
 
 Admission reserves pages for the whole input and output (the input alone in a prefill pool, whose requests
-leave with their KV); the caller has rejected what can never fit.
+leave with their KV). With growth it takes those of the prompt, and asks that a share of the output still to
+come would fit beside them. A first request that does not fit is tried again when something has changed:
+a sequence has ended or been retracted, a prefill is complete (its blocks may be hits), or another is first.
 """
 
 from __future__ import annotations
 
-from llmopt_simulator.kernel.compiling import inner
-from llmopt_simulator.kernel.events import first, heap_push, pop, push
-from llmopt_simulator.kernel.prefix_cache import evict, insert, lock_path, matched_blocks, unused_in_path
-from llmopt_simulator.kernel.state import State
+import numpy as np
 
-_REQUEST_BITS = 31
+from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.events import first, pop, push
+from llmopt_simulator.kernel.growth import make_room, opens_page, pages_of, take_pages
+from llmopt_simulator.kernel.prefix_cache import evict, insert, lock_path, matched_blocks, unused_in_path
+from llmopt_simulator.kernel.running import join_running
+from llmopt_simulator.kernel.state import State
+from llmopt_simulator.kernel.waiting import dequeue
 
 
 @inner
 def hit_limit(s: State, request: int) -> int:
-    """Blocks that a hit may cover: at least one input token is always computed."""
+    """Blocks that a hit may cover: at least one token is always computed."""
     q = s.requests[request]
-    return min(q.blocks, (q.input_tokens - 1) // max(1, s.settings[0].block_tokens))
-
-
-@inner
-def total_pages(s: State, r: int, request: int, tokens: int) -> int:
-    """Pages of a request's first `tokens` tokens on rank `r`; a shareable block starts on a fresh page."""
-    q, rank = s.requests[request], s.ranks[r]
-    rest = tokens - q.blocks * s.settings[0].block_tokens
-    return q.blocks * rank.block_pages + (rest + rank.page_tokens - 1) // rank.page_tokens
+    return min(q.blocks, (q.prompt_tokens - 1) // max(1, s.settings[0].block_tokens))
 
 
 @inner
 def front_pages(s: State, r: int, request: int) -> int:
     """Pages that admission to a rank of the front pool reserves, hits included."""
     q = s.requests[request]
-    return total_pages(
-        s, r, request, q.input_tokens + (0 if s.settings[0].disaggregated else q.output_tokens)
-    )
+    whole = not (s.settings[0].disaggregated or s.ranks[r].grows)
+    return pages_of(s, r, request, q.prompt_tokens + (q.output_tokens if whole else 0))
+
+
+@inner
+def most_pages(s: State, r: int, request: int) -> int:
+    """Pages without which a rank of the front pool can never serve a request."""
+    q, rank = s.requests[request], s.ranks[r]
+    if not rank.grows:
+        return front_pages(s, r, request)
+    kept_free = rank.watermark_pages + (1 if rank.spare_page else 0)
+    return pages_of(s, r, request, q.input_tokens + q.output_tokens) + kept_free
 
 
 @inner
@@ -50,70 +56,103 @@ def decode_pages(s: State, r: int, request: int) -> int:
 
 
 @inner
-def take_pages(s: State, r: int, pages: int) -> None:
-    """Reserve pages that are free."""
+def plan_step(s: State, r: int, now_s: float) -> None:
+    """Choose the decodes and prefill tokens of the next step of a rank of the front pool."""
     rank = s.ranks[r]
-    rank.free_pages -= pages
-    rank.held_pages += pages
-    rank.allocated_pages += pages
-    rank.peak_pages = max(rank.peak_pages, rank.capacity_pages - rank.free_pages - rank.evictable_pages)
+    rank.chunks = rank.step_tokens = 0
+    rank.step_work = rank.step_granules = rank.step_squares = 0.0
+    if rank.prefill_first:
+        _plan_prefill(s, r, 0, now_s)
+        rank.step_decodes = rank.decodes if rank.step_tokens == 0 else 0
+        if rank.grows and rank.step_decodes > 0:
+            make_room(s, r)
+            rank.step_decodes = rank.decodes
+    else:
+        if rank.grows:
+            make_room(s, r)
+        rank.step_decodes = rank.decodes
+        _plan_prefill(s, r, rank.decodes, now_s)
 
 
 @inner
-def give_pages(s: State, r: int, pages: int) -> None:
-    """Free pages of the decode pool."""
+def may_admit(s: State, r: int) -> bool:
+    """Whether the first waiting request of a rank may be admitted in the next step."""
     rank = s.ranks[r]
-    rank.free_pages += pages
-    rank.held_pages -= pages
-    rank.freed_pages += pages
+    taken = 0 if rank.prefill_first else rank.decodes
+    return (
+        not rank.full
+        and s.queues[r].count > 0
+        and rank.decodes + rank.chunks < rank.batch_cap
+        and taken + rank.step_tokens < rank.chunk_tokens
+    )
 
 
 @inner
-def plan_prefill(s: State, r: int, now_s: float) -> None:
-    """Choose the prefill tokens of rank `r`'s next step; admits waiting requests while budget is left."""
+def _plan_prefill(s: State, r: int, taken: int, now_s: float) -> None:
+    """Prefill tokens beside `taken` others; admits waiting requests while budget is left."""
     rank, prefill = s.ranks[r], s.settings[0].ranks + r
-    rank.chunks = 0
-    rank.step_tokens = 0
-    rank.step_work = 0.0
     if s.queues[prefill].count > 0:
-        _take_chunk(s, r, first(s, prefill))
-    while s.queues[r].count > 0 and rank.decodes + rank.chunks < rank.batch_cap:
-        if rank.decodes + rank.step_tokens >= rank.chunk_tokens or not _admit(s, r, first(s, r)):
+        _take_chunk(s, r, first(s, prefill), taken)
+    while may_admit(s, r):
+        if not _admit(s, r, first(s, r)):
+            rank.full = True
             break
-        request = pop(s, r)
-        s.requests[request].admitted_s = now_s
+        request = dequeue(s, r)
+        if np.isnan(s.requests[request].admitted_s):
+            s.requests[request].admitted_s = now_s
         push(s, prefill, request)
-        _take_chunk(s, r, request)
+        _take_chunk(s, r, request, taken)
 
 
 @inner
 def _admit(s: State, r: int, request: int) -> bool:
-    """Reserve the pages of a request, reusing cached blocks; False, nothing changed, when it must wait."""
+    """Take the pages of a request, reusing cached blocks; False, nothing changed, when it must wait."""
     q, rank = s.requests[request], s.ranks[r]
     total = front_pages(s, r, request)
     hits = matched_blocks(s, r, request, hit_limit(s, request))
     pages = total - hits * rank.block_pages
-    if pages > rank.free_pages + rank.evictable_pages - unused_in_path(s, hits) * rank.block_pages:
+    available = rank.free_pages + rank.evictable_pages - unused_in_path(s, hits) * rank.block_pages
+    if pages + (_kept_pages(s, r, request) - total if rank.grows else 0) > available:
         return False
     lock_path(s, r, hits)
     evict(s, r, pages)
     take_pages(s, r, pages)
     rank.wanted_pages -= total
     q.private_pages = pages
-    q.hit_blocks = hits
+    q.path_blocks = hits
     q.computed_tokens = hits * s.settings[0].block_tokens
+    rank.remaining += q.input_tokens + q.output_tokens - q.prompt_tokens
+    rank.outputs += q.output_tokens
+    if np.isnan(q.admitted_s):
+        q.hit_blocks = hits
+    else:
+        s.world[0].recomputed_tokens += q.prompt_tokens - q.computed_tokens
     return True
 
 
 @inner
-def _take_chunk(s: State, r: int, request: int) -> None:
+def _kept_pages(s: State, r: int, request: int) -> int:
+    """Pages of a request and the share of output to come, its own and all others', above the watermark."""
+    q, rank = s.requests[request], s.ranks[r]
+    if rank.decodes + s.queues[s.settings[0].ranks + r].count == 0:
+        rank.share = rank.share_start
+    left = q.input_tokens + q.output_tokens - q.prompt_tokens
+    own = pages_of(s, r, request, q.prompt_tokens + int(np.ceil(rank.share * left)))
+    others = int(np.ceil(rank.share * rank.remaining / rank.page_tokens))
+    return own + others + rank.watermark_pages
+
+
+@inner
+def _take_chunk(s: State, r: int, request: int, taken: int) -> None:
     """Give a request in prefill as many tokens of this step as are left."""
     q, rank = s.requests[request], s.ranks[r]
-    left = q.input_tokens - q.computed_tokens
-    tokens = min(left, max(0, rank.chunk_tokens - rank.decodes - rank.step_tokens))
+    left = q.prompt_tokens - q.computed_tokens
+    tokens = min(left, max(0, rank.chunk_tokens - taken - rank.step_tokens))
     if tokens == 0:
         return
     rank.step_work += tokens * float(q.computed_tokens) + 0.5 * tokens * (tokens + 1.0)
+    rank.step_granules += (q.computed_tokens + rank.granule - 1) // rank.granule
+    rank.step_squares += float(tokens) * tokens
     rank.step_tokens += tokens
     rank.chunks += 1
     q.computed_tokens += tokens
@@ -129,32 +168,27 @@ def complete_prefills(s: State, r: int, now_s: float) -> int:
     request = first(s, s.settings[0].ranks + r)
     for _ in range(s.queues[s.settings[0].ranks + r].count):
         q = s.requests[request]
-        if q.computed_tokens == q.input_tokens:
+        if q.computed_tokens == q.prompt_tokens:
             insert(s, r, request)
-            q.prefilled_s = now_s
+            if np.isnan(q.prefilled_s):
+                q.prefilled_s = now_s
+            s.ranks[r].full = False
             done += 1
         request = q.next
     return done
 
 
 @inner
+def next_prefilled(s: State, r: int) -> int:
+    """Take the oldest request in prefill, which is complete."""
+    request = pop(s, s.settings[0].ranks + r)
+    s.ranks[r].remaining -= 1
+    return request
+
+
+@inner
 def join_decode(s: State, r: int, request: int) -> None:
-    """Add a request that has its first token, and wants more, to the decode batch of a rank."""
-    q, rank = s.requests[request], s.ranks[r]
-    ends = rank.steps + q.output_tokens - 1
-    heap_push(s.completions, rank.heap, rank.decodes, (ends << _REQUEST_BITS) | request)
-    rank.decodes += 1
-    rank.context += q.input_tokens + 1
-    rank.peak_batch = max(rank.peak_batch, rank.decodes)
-
-
-@inner
-def next_completion(s: State, r: int) -> int:
-    """Decode steps until a sequence of rank `r` ends; the rank has one."""
-    return (s.completions[s.ranks[r].heap] >> _REQUEST_BITS) - s.ranks[r].steps
-
-
-@inner
-def first_to_complete(s: State, r: int) -> int:
-    """The request of rank `r` that ends next."""
-    return s.completions[s.ranks[r].heap] & ((1 << _REQUEST_BITS) - 1)
+    """Add a request to the decode batch of a rank, and its growing pages to the counters."""
+    join_running(s, r, request)
+    if s.ranks[r].grows:
+        s.growth[opens_page(s, r, request)] += 1

@@ -81,11 +81,19 @@ REQUEST: Final = np.dtype(
         ("output_tokens", "i8"),
         ("hit_blocks", "i8"),
         ("computed_tokens", "i8"),  # input whose KV exists: hits and prefill up to the step in progress
+        ("prompt_tokens", "i8"),  # what prefill computes: input, and after a retraction output too
+        ("path_blocks", "i8"),  # hits of this admission; `hit_blocks` are those of the first
         ("private_pages", "i8"),  # held by the request alone
         ("decode_pages", "i8"),  # reserved on the decode rank
         ("rank", "i8"),
         ("decode_rank", "i8"),
-        ("next", "i8"),  # in the queue that it is in
+        ("next", "i8"),  # in the queue or the running list that it is in
+        ("previous", "i8"),  # in the running list
+        ("child", "i8"),  # in a queue that is ordered
+        ("key", "i8"),  # its place there
+        ("ends", "i8"),  # decode step of its rank at which it is done
+        ("token_s", "f8"),  # its latest token before it joined the running list
+        ("retractions", "i8"),
         ("status", "i8"),
     ],
     align=True,
@@ -112,9 +120,30 @@ RANK: Final = np.dtype(
         ("context", "i8"),  # of all decodes, the token being computed included
         ("steps", "i8"),  # decode steps ever: the clock of the completion heap
         ("peak_batch", "i8"),
-        ("chunks", "i8"),  # this step: requests in prefill,
+        ("newest", "i8"),  # the running list of decodes, by when they joined
+        ("joined", "i8"),  # of them since the last decode step
+        ("decoded_s", "f8"),  # when the last decode step ended
+        ("step_decodes", "i8"),  # this step: decodes,
+        ("chunks", "i8"),  # requests in prefill,
         ("step_tokens", "i8"),  # prefill tokens,
-        ("step_work", "f8"),  # and query-context pairs
+        ("step_work", "f8"),  # query-context pairs,
+        ("step_granules", "f8"),  # context before every chunk in granules,
+        ("step_squares", "f8"),  # and squared chunks
+        ("granule", "i8"),
+        ("prefill_first", "?"),
+        ("ordered", "?"),
+        ("full", "?"),  # the first waiting request did not fit, and nothing has changed since
+        ("grows", "?"),
+        ("spare_page", "?"),
+        ("growth", "i8"),  # start of its counters, see `growth`
+        ("grown", "i8"),  # decode steps whose pages have been taken
+        ("watermark_pages", "i8"),
+        ("remaining", "i8"),  # output that running requests have still to produce,
+        ("outputs", "i8"),  # and their output in all
+        ("share", "f8"),  # conservativeness now,
+        ("share_start", "f8"),
+        ("share_floor", "f8"),
+        ("share_decay", "f8"),
         ("heap", "i8"),  # start of its completion heap
         ("node_base", "i8"),
         ("free_node", "i8"),
@@ -135,13 +164,20 @@ ENGINE: Final = np.dtype(
         ("run_steps", "i8"),  # planned
         ("run_done", "i8"),  # of them recorded
         ("run_start_s", "f8"),
-        ("run_joined", "i8"),  # sequences whose first latency here is not the first step
-        ("batch", "i8"),  # b, p, A, h of the planned steps: maxima over the ranks
+        ("run_joined", "i8"),  # sequences whose first latency in the run is not its first step
+        ("batch", "i8"),  # b, p, A, h, C, Q of the planned steps: maxima over the ranks
         ("prefill", "i8"),
         ("work", "f8"),
         ("heads", "i8"),
+        ("granules", "f8"),
+        ("squares", "f8"),
         ("tokens", "i8"),  # N: sum over the ranks
         ("decodes", "i8"),  # sum over the ranks
+        ("window_s", "f8"),
+        ("window_requests", "i8"),
+        ("opened_s", "f8"),  # when the window opened, infinite while none is open
+        ("overhead_s", "f8"),
+        ("overlapped", "?"),
     ],
     align=True,
 )
@@ -195,7 +231,10 @@ WORLD: Final = np.dtype(
         ("moved_s", "f8"),  # time up to which transfers have moved
         ("moved_bytes", "f8"),
         ("ready", "i8"),  # engines that may start a step
-        ("prefilled", "i8"),  # requests whose prefill has completed
+        ("prefilled", "i8"),  # prefills that have completed
+        ("retractions", "i8"),
+        ("recomputed_tokens", "i8"),  # prefilled by requests that had been admitted before
+        ("turned_away", "i8"),  # requests that a full queue rejected
         ("itl_s", "f8"),  # sum over tokens
         ("itl_tokens", "i8"),
         ("logged", "i8"),  # steps written to the log
@@ -205,30 +244,6 @@ WORLD: Final = np.dtype(
     ],
     align=True,
 )
-
-
-SETTINGS: Final = np.dtype(
-    [
-        ("front_ranks", "i8"),
-        ("ranks", "i8"),
-        ("engines", "i8"),
-        ("disaggregated", "?"),
-        ("closed_loop", "?"),
-        ("prefix_cache", "?"),
-        ("block_tokens", "i8"),
-        ("hash_bits", "i8"),
-        ("router", "i8"),
-        ("cache_threshold", "f8"),
-        ("balance_abs", "f8"),
-        ("balance_rel", "f8"),
-        ("transfer_latency_s", "f8"),
-        ("transfer_bytes_per_token", "f8"),
-        ("sender_bytes_per_s", "f8"),
-        ("receiver_bytes_per_s", "f8"),
-    ],
-    align=True,
-)
-"""What does not change during a run."""
 
 
 class State(NamedTuple):
@@ -246,9 +261,11 @@ class State(NamedTuple):
     table: NDArray[np.int64]
     """Open-addressing hash of every rank: block id to node, NONE where empty."""
     scratch: NDArray[np.int64]
-    """Nodes of the prefix that was matched last, or requests that join a decode batch in the step planned."""
+    """Nodes of the prefix that was matched last."""
     completions: NDArray[np.int64]
     """Heaps of every rank: completion step × 2^31 + request."""
+    growth: NDArray[np.int64]
+    """Decodes of every rank that grows, by the decode step (modulo the page) at which they open a page."""
     run_ends_s: NDArray[np.float64]
     """Shape (engines, RUN_STEPS): ends of the planned steps."""
     transfers: Records

@@ -1,0 +1,169 @@
+"""KV pages that are taken as sequences grow, and the retraction of requests when none is left.
+
+A decode sequence opens a page at every decode step whose number is in one class modulo the page. So a rank
+keeps, for each class, the number of its sequences: a step takes one counter's pages, and no sequence is
+touched. Pages of the steps of a run are taken when the steps are recorded, or when somebody looks.
+
+The last of the running list is the partial prefill if there is one, else the sequence that joined last.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.events import pop
+from llmopt_simulator.kernel.prefix_cache import evict, unlock_path
+from llmopt_simulator.kernel.running import leave_running
+from llmopt_simulator.kernel.state import State
+from llmopt_simulator.kernel.waiting import enqueue_first
+
+_STEPS_KEPT: Final = 20
+"""Decode steps that every running request is granted after a retraction (SGLang `retract_decode_steps`)."""
+
+
+@inner
+def pages_of(s: State, r: int, request: int, tokens: int) -> int:
+    """Pages of a request's first `tokens` tokens on rank `r`; a shareable block starts on a fresh page."""
+    q, rank = s.requests[request], s.ranks[r]
+    rest = tokens - q.blocks * s.settings[0].block_tokens
+    return q.blocks * rank.block_pages + (rest + rank.page_tokens - 1) // rank.page_tokens
+
+
+@inner
+def take_pages(s: State, r: int, pages: int) -> None:
+    """Reserve pages that are free."""
+    rank = s.ranks[r]
+    rank.free_pages -= pages
+    rank.held_pages += pages
+    rank.allocated_pages += pages
+    rank.peak_pages = max(rank.peak_pages, rank.capacity_pages - rank.free_pages - rank.evictable_pages)
+
+
+@inner
+def give_pages(s: State, r: int, pages: int) -> None:
+    """Free pages that a request held."""
+    rank = s.ranks[r]
+    rank.free_pages += pages
+    rank.held_pages -= pages
+    rank.freed_pages += pages
+
+
+@inner
+def opens_page(s: State, r: int, request: int) -> int:
+    """The class of decode steps, as an index of `growth`, at which a running sequence opens a page."""
+    q, rank = s.requests[request], s.ranks[r]
+    joined = q.ends - (q.input_tokens + q.output_tokens - q.prompt_tokens - 1)
+    rest = q.prompt_tokens - q.blocks * s.settings[0].block_tokens
+    return rank.growth + (joined - rest) % rank.page_tokens
+
+
+@inner
+def settle(s: State, r: int, request: int, tokens: int) -> None:
+    """Book the pages that a sequence has opened since it joined as its own; it leaves with `tokens` of KV."""
+    q = s.requests[request]
+    if s.ranks[r].grows:
+        s.growth[opens_page(s, r, request)] -= 1
+        q.private_pages += pages_of(s, r, request, tokens) - pages_of(s, r, request, q.prompt_tokens)
+
+
+@inner
+def take_growth(s: State, r: int, until: int) -> None:
+    """Take the pages of the decode steps before number `until` that have not been taken."""
+    rank = s.ranks[r]
+    while rank.grown < until:
+        pages = s.growth[rank.growth + rank.grown % rank.page_tokens]
+        if pages > 0:
+            evict(s, r, pages)
+            take_pages(s, r, pages)
+        rank.grown += 1
+
+
+@inner
+def take_started(s: State, now_s: float) -> None:
+    """Take the pages of every step that has started, so that free pages are what they are now."""
+    for e in range(s.settings[0].engines):
+        engine = s.engines[e]
+        step = engine.run_done
+        while engine.busy == 1 and step + 1 < engine.run_steps and s.run_ends_s[e, step] < now_s:
+            step += 1
+        for r in range(engine.rank_start, engine.rank_stop):
+            rank = s.ranks[r]
+            if rank.grows and engine.busy == 1 and rank.step_decodes > 0:
+                take_growth(s, r, rank.steps + step - engine.run_done + 1)
+
+
+@inner
+def steps_with_pages(s: State, r: int, most: int) -> int:
+    """Decode steps, `most` at most, whose pages are there; those of the first have been taken."""
+    rank = s.ranks[r]
+    available = rank.free_pages + rank.evictable_pages
+    for i in range(1, most):
+        if not _fits(s, r, rank.steps + i, available):
+            return i
+        available -= s.growth[rank.growth + (rank.steps + i) % rank.page_tokens]
+    return most
+
+
+@inner
+def make_room(s: State, r: int) -> None:
+    """Retract from the end of the running list until the next decode step finds its pages; take them."""
+    rank, retractions = s.ranks[r], s.world[0].retractions
+    while not _fits(s, r, rank.steps, rank.free_pages + rank.evictable_pages):
+        _retract(s, r)
+    if s.world[0].retractions > retractions:
+        running = rank.decodes + s.queues[s.settings[0].ranks + r].count
+        used = rank.outputs - rank.remaining + _STEPS_KEPT * running
+        rank.share = min(1.0, used / max(1, rank.outputs)) if rank.share_decay > 0.0 else rank.share
+    if rank.decodes > 0:
+        take_growth(s, r, rank.steps + 1)
+
+
+@inner
+def _fits(s: State, r: int, step: int, available: int) -> bool:
+    """Whether all decodes of a step find a page: the one that joined last is the last to ask."""
+    rank = s.ranks[r]
+    if rank.decodes == 0:
+        return True
+    index = rank.growth + step % rank.page_tokens
+    if not rank.spare_page:
+        return s.growth[index] <= available
+    return s.growth[index] - (opens_page(s, r, rank.newest) == index) < available
+
+
+@inner
+def _retract(s: State, r: int) -> None:
+    rank, prefill = s.ranks[r], s.settings[0].ranks + r
+    s.world[0].retractions += 1
+    if s.queues[prefill].count > 0:
+        request = pop(s, prefill)
+        q = s.requests[request]
+        s.world[0].recomputed_tokens -= q.prompt_tokens - q.computed_tokens
+        unlock_path(s, r, request, q.path_blocks)
+    else:
+        request = rank.newest
+        _stop_decoding(s, r, request)
+        unlock_path(s, r, request, s.requests[request].blocks)
+    q = s.requests[request]
+    give_pages(s, r, q.private_pages)
+    q.private_pages = 0
+    q.retractions += 1
+    rank.remaining -= q.input_tokens + q.output_tokens - q.prompt_tokens
+    rank.outputs -= q.output_tokens
+    rank.full = False
+    rank.wanted_pages += pages_of(s, r, request, q.prompt_tokens)
+    enqueue_first(s, r, request)
+
+
+@inner
+def _stop_decoding(s: State, r: int, request: int) -> None:
+    """Take a sequence out of the decode batch; what it has produced becomes part of its prompt."""
+    q, rank = s.requests[request], s.ranks[r]
+    left = q.ends - rank.steps
+    tokens = q.input_tokens + q.output_tokens - left
+    settle(s, r, request, tokens - 1)  # the KV of its latest token has not been computed
+    if rank.joined == 0:
+        q.token_s = rank.decoded_s
+    leave_running(s, r, request)
+    rank.context -= tokens
+    q.prompt_tokens = tokens

@@ -1,0 +1,32 @@
+"""The settings of a run, as a record that compiled functions read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+SETTINGS: Final = np.dtype(
+    [
+        ("front_ranks", "i8"),
+        ("ranks", "i8"),
+        ("engines", "i8"),
+        ("disaggregated", "?"),
+        ("closed_loop", "?"),
+        ("prefix_cache", "?"),
+        ("queue_limit", "i8"),
+        ("grows", "?"),
+        ("block_tokens", "i8"),
+        ("hash_bits", "i8"),
+        ("router", "i8"),
+        ("cache_threshold", "f8"),
+        ("balance_abs", "f8"),
+        ("balance_rel", "f8"),
+        ("transfer_latency_s", "f8"),
+        ("transfer_bytes_per_token", "f8"),
+        ("sender_bytes_per_s", "f8"),
+        ("receiver_bytes_per_s", "f8"),
+    ],
+    align=True,
+)
+"""What does not change during a run."""

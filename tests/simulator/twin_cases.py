@@ -1,0 +1,192 @@
+"""Random small systems for the twin, and what it and the kernel must agree on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import sympy as sp
+
+from llmopt_calibration.compiled import CompiledStep, step_seconds
+from llmopt_calibration.grid import Grid
+from llmopt_calibration.lowering import lower
+from llmopt_calibration.step.symbols import StepSymbols
+from llmopt_problems.deployment import Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
+from llmopt_problems.traffic.requests import Requests, Workload
+from llmopt_simulator.kernel import state as k
+from llmopt_simulator.run import Run
+from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel
+
+
+def random_workload(rng: np.random.Generator, longest: int) -> Workload:
+    """Up to 40 requests; some follow a random tree of prefixes, some bursts arrive at one moment."""
+    count = int(rng.integers(1, 41))
+    gaps = rng.exponential(rng.choice([0.2, 1.0, 5.0]), count) * (rng.random(count) < 0.8)
+    inputs = rng.integers(1, longest, count)
+    outputs = rng.integers(1, rng.choice([2, 6, longest]), count)
+    block = int(rng.choice([1, 3, 4, 7]))
+    names: dict[tuple[int, ...], int] = {}
+    offsets, ids = [0], []
+    for tokens in inputs:
+        path: tuple[int, ...] = ()
+        for _ in range(int(rng.integers(0, tokens // block + 1))):
+            path = (*path, int(rng.integers(0, 2)))
+            ids.append(names.setdefault(path, len(names)))
+        offsets.append(len(ids))
+    arrays = np.array(offsets, np.int64), np.array(ids, np.int64)
+    requests = Requests(np.cumsum(gaps), inputs, outputs, *arrays, block)
+    closed = rng.random() < 0.3
+    return Workload(requests, int(rng.integers(1, 12)) if closed else None)
+
+
+def random_growth(rng: np.random.Generator) -> KvGrowth:
+    start = float(rng.choice([0.0, 0.3, 0.7, 1.0]))
+    floor = None if rng.random() < 0.5 else 0.14 * start
+    watermark = float(rng.choice([0.0, 0.01, 0.1]))
+    return KvGrowth(start, floor, int(rng.choice([5, 600])), watermark, bool(rng.random() < 0.3))
+
+
+def random_scheduling(rng: np.random.Generator, growing: bool, limit: int | None) -> Scheduling:
+    return Scheduling(
+        str(rng.choice(["decode_first", "prefill_first"])),  # type: ignore[arg-type]
+        str(rng.choice(["fcfs", "shortest_prompt", "priority"])),  # type: ignore[arg-type]
+        (2, 0, 1) if rng.random() < 0.5 else (),
+        limit,
+        float(rng.choice([0.0, 0.0, 0.5, 3.0])),
+        int(rng.integers(1, 6)) if rng.random() < 0.5 else None,
+        float(rng.choice([0.0, 0.1, 0.4])),
+        bool(rng.random() < 0.5),
+        random_growth(rng) if growing and rng.random() < 0.8 else None,
+    )
+
+
+def with_scheduling(rng: np.random.Generator, deployment: Deployment) -> Deployment:
+    """The same deployment, scheduled otherwise."""
+    limit = int(rng.integers(1, 4)) if rng.random() < 0.5 else None
+    growing = deployment.mode == "aggregated"
+    pools = [
+        replace(pool, scheduling=random_scheduling(rng, growing, limit if pool.role != "decode" else None))
+        for pool in deployment.pools
+    ]
+    return replace(deployment, pools=tuple(pools))
+
+
+def starved(rng: np.random.Generator, workload: Workload) -> tuple[Workload, Deployment]:
+    """Long outputs for one or two ranks that grow: they run out of pages again and again."""
+    dp, roomy = int(rng.choice([1, 1, 2])), int(rng.choice([4, 9, 20]))
+    layout = Layout(tp=dp, pp=int(rng.choice([1, 1, 2])), dp=dp)
+    scheduling = replace(random_scheduling(rng, False, None), growth=random_growth(rng))
+    pool = PoolDeployment("serve", "x", layout, 1, int(rng.choice([8, 20, 64])), roomy, scheduling)
+    router = str(rng.choice(["round_robin", "cache_aware", "central_queue"]))
+    outputs = rng.integers(1, 60, len(workload.requests))
+    longer = replace(workload.requests, output_tokens=outputs)
+    deployment = Deployment("aggregated", (pool,), router, bool(rng.random() < 0.6))  # type: ignore[arg-type]
+    return replace(workload, requests=longer), deployment
+
+
+def with_classes(rng: np.random.Generator, workload: Workload) -> Workload:
+    classes = rng.integers(0, 3, len(workload.requests))
+    return replace(workload, requests=replace(workload.requests, class_ids=classes))
+
+
+def random_pool(rng: np.random.Generator, role: str) -> PoolDeployment:
+    dp = int(rng.choice([1, 1, 2, 3]))
+    layout = Layout(tp=dp, pp=int(rng.choice([1, 1, 2])), dp=dp)
+    chunk, cap = int(rng.choice([2, 5, 16, 64])), int(rng.choice([1, 2, 4, 9]))
+    return PoolDeployment(role, "x", layout, int(rng.integers(1, 4)), chunk, cap)  # type: ignore[arg-type]
+
+
+def random_deployment(rng: np.random.Generator) -> Deployment:
+    split = rng.random() < 0.5
+    roles = ("prefill", "decode") if split else ("serve",)
+    pools = tuple(random_pool(rng, role) for role in roles)
+    router = rng.choice(["round_robin", "shortest_queue", "cache_aware", "central_queue"])
+    return Deployment(
+        "disaggregated" if split else "aggregated", pools, str(router), bool(rng.random() < 0.8)
+    )  # type: ignore[arg-type]
+
+
+def with_grids(rng: np.random.Generator, step: CompiledStep) -> CompiledStep:
+    """The step with attention from grids: decode by index, prefill between knots, over C and Q."""
+    s, decode, prefill = StepSymbols(), sp.Function("decode"), sp.Function("prefill")
+    grids = {
+        "decode": Grid(rng.uniform(0.1, 1.0, (24, 60))),
+        "prefill": Grid(rng.uniform(0.1, 1.0, (3, 2)), np.array([0.0, 3.0, 9.0]), np.array([1.0, 50.0])),
+    }
+    return replace(
+        step,
+        decode_seconds=lower([decode(s.b, sp.ceiling(s.K / s.b / 2))], (s.b, s.K), grids),
+        prefill_seconds=lower(
+            [sp.Max(sp.Rational(1, 10), prefill(s.C, sp.sqrt(s.Q)))], (s.p, s.A, s.C, s.Q), grids
+        ),
+        granule=int(rng.integers(1, 8)),
+    )
+
+
+def random_service(rng: np.random.Generator, make, pools, gridded: bool = False) -> ServiceModel:
+    services = []
+    for pool in pools:
+        law = {name: float(rng.uniform(0.001, 0.02)) for name in ("n", "N", "h", "K", "p", "A")}
+        capacity = int(rng.integers(20, 200))
+        service = make.service(pool, capacity, int(rng.choice([1, 2, 5])), 0.05, **law)
+        services.append(replace(service, step=with_grids(rng, service.step)) if gridded else service)
+    link = KvTransfer(
+        float(rng.choice([0.0, 0.3])),
+        float(rng.uniform(0.5, 2)),
+        float(rng.uniform(1, 50)),
+        float(rng.uniform(1, 50)),
+    )
+    return ServiceModel(tuple(services), link)
+
+
+def python_law(service: PoolService):
+    arrays, scratch = service.step.arrays(), service.step.scratch()
+    return lambda *state: step_seconds(arrays, scratch, *state)
+
+
+def run_twin(load_helper, workload: Workload, deployment: Deployment, service: ServiceModel, thresholds):
+    link = service.transfer
+    load_helper("twin_ranks")
+    twin = load_helper("twin").Twin(
+        workload,
+        deployment,
+        tuple(python_law(pool) for pool in service.pools),
+        tuple(pool.kv_capacity_tokens for pool in service.pools),
+        tuple(pool.page_tokens for pool in service.pools),
+        (link.latency_s, link.bytes_per_token, link.sender_bytes_per_s, link.receiver_bytes_per_s),
+        thresholds,
+        tuple(pool.step.granule for pool in service.pools),
+    )
+    twin.run()
+    return twin
+
+
+def assert_equal(run: Run, twin, case: int) -> None:
+    for name, field in (
+        ("arrival", "arrival_s"),
+        ("admitted", "admitted_s"),
+        ("first", "first_token_s"),
+        ("finish", "finish_s"),
+    ):
+        theirs = np.array([getattr(request, name) for request in twin.requests])
+        np.testing.assert_allclose(
+            run.column(field), theirs, rtol=1e-9, atol=1e-9, err_msg=f"case {case}: {field}"
+        )
+    assert [r.retractions for r in twin.requests] == run.column("retractions").tolist()
+    assert twin.turned_away == run.state.world["turned_away"][0]
+    assert [r.rejected for r in twin.requests] == (~run.finished).tolist()
+    served = run.finished
+    assert [r.hit for r in twin.requests] == (run.hit_tokens * served).tolist()
+    assert [r.rank.index for r in twin.requests if r.rank] == run.column("rank")[served].tolist()
+    assert [rank.peak for rank in twin.ranks] == run.state.ranks["peak_pages"].tolist()
+    np.testing.assert_allclose(
+        [e.busy for e in twin.engines], run.state.totals[:, k.BUSY_S], rtol=1e-9, atol=1e-9
+    )
+    assert [e.steps for e in twin.engines] == run.state.totals[:, k.STEPS].tolist()
+    latencies = [x for r in twin.requests for x in r.latencies]
+    np.testing.assert_allclose(sum(latencies), run.state.world["itl_s"][0], rtol=1e-9, atol=1e-9)
+    bins = np.clip(
+        np.log(np.maximum(latencies, k.ITL_FLOOR_S) / k.ITL_FLOOR_S) * k.ITL_BINS_PER_E, 0, k.ITL_BINS - 1
+    )
+    ours = np.repeat(np.arange(k.ITL_BINS), run.state.itl)
+    assert np.all(np.abs(np.sort(bins) - ours - 0.5) <= 0.5 + 1e-6)

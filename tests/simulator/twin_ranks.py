@@ -1,0 +1,299 @@
+"""The twin's ranks: what is waiting, running and cached, and what a rank does in a step.
+
+Slow and obvious: every decode sequence is touched in every step, pages are counted from tokens, the
+running list is walked as vLLM walks it, the prefix tree is a dictionary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from llmopt_problems.deployment import Scheduling
+
+
+@dataclass(eq=False)
+class Request:
+    number: int
+    arrival: float
+    input: int
+    output: int
+    blocks: tuple[int, ...]
+    key: int = 0
+    prompt: int = 0
+    computed: int = 0
+    hit: int = 0  # tokens, of the first admission
+    path: int = 0  # blocks, of this admission
+    emitted: int = 0
+    private: int = 0
+    decode_pages: int = 0
+    rank: Rank | None = None
+    decode_rank: Rank | None = None
+    admitted: float = math.nan
+    first: float = math.nan
+    finish: float = math.nan
+    latencies: list[float] = field(default_factory=list)
+    last: float = math.nan
+    rejected: bool = False
+    retractions: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.output - self.emitted
+
+
+@dataclass(eq=False)
+class Node:
+    key: tuple[int, ...]  # the whole prefix of block ids; a tail ends with its request's name
+    pages: int
+    users: int = 0
+    used: tuple[float, int] = (0.0, 0)  # release stamp: counter, and depth reversed
+
+
+@dataclass(eq=False)
+class Engine:
+    index: int
+    decode_pool: bool
+    rules: Scheduling
+    ranks: list[Rank] = field(default_factory=list)
+    end: float | None = None
+    start: float = 0.0
+    busy: float = 0.0
+    steps: int = 0
+    opened: float = math.inf
+    alarm: float | None = None
+
+
+@dataclass(eq=False)
+class Rank:
+    index: int
+    engine: Engine
+    instance: int
+    capacity: int
+    page: int
+    chunk: int
+    cap: int
+    granule: int
+    waiting: list[Request] = field(default_factory=list)
+    prefilling: list[Request] = field(default_factory=list)
+    decoding: list[Request] = field(default_factory=list)
+    active: list[Request] = field(default_factory=list)  # this step's decodes
+    shares: list[tuple[Request, int]] = field(default_factory=list)  # this step's prefill
+    tree: dict[object, Node] = field(default_factory=dict)
+    used: int = 0  # private pages
+    outstanding: int = 0
+    peak: int = 0
+    refused: Request | None = None  # did not fit, and nothing has changed since
+    share: float = 0.0  # conservativeness now
+
+    def running(self) -> list[Request]:
+        return self.prefilling + self.decoding
+
+    def free(self) -> int:
+        return self.capacity - self.used - sum(node.pages for node in self.tree.values())
+
+    def locked(self) -> int:
+        return sum(n.pages for n in self.tree.values() if n.users > 0)
+
+    def evictable(self, spare: set[object]) -> list[Node]:
+        """Unused leaves outside `spare`."""
+        parents = {node.key[:-1] for node in self.tree.values()}
+        return [n for n in self.tree.values() if n.users == 0 and n.key not in parents and n.key not in spare]
+
+    def head(self) -> Request:
+        if self.engine.rules.order == "fcfs":
+            return self.waiting[0]
+        return min(self.waiting, key=lambda q: (q.key, q.number))
+
+    def work(self) -> float:
+        return float(sum(q.computed + i + 1 for q, tokens in self.shares for i in range(tokens)))
+
+    def granules(self) -> float:
+        return float(sum(math.ceil(q.computed / self.granule) for q, _ in self.shares))
+
+    def squares(self) -> float:
+        return float(sum(tokens**2 for _, tokens in self.shares))
+
+
+class Batching:
+    """What ranks do, for one block size and one mode of serving."""
+
+    def __init__(self, block: int, split: bool, cached: bool) -> None:
+        self.block, self.split, self.cached = block, split, cached
+        self.releases = self.retractions = 0
+
+    # pages
+
+    def block_pages(self, rank: Rank) -> int:
+        return math.ceil(self.block / rank.page)
+
+    def pages(self, rank: Rank, request: Request, tokens: int) -> int:
+        rest = tokens - len(request.blocks) * self.block
+        return len(request.blocks) * self.block_pages(rank) + math.ceil(rest / rank.page)
+
+    def need(self, rank: Rank, request: Request) -> int:
+        whole = not self.split and rank.engine.rules.growth is None
+        return self.pages(rank, request, request.prompt + (request.output if whole else 0))
+
+    def never_fits(self, rank: Rank, request: Request) -> bool:
+        growth = rank.engine.rules.growth
+        if growth is None:
+            return self.need(rank, request) > rank.capacity
+        kept = math.floor(growth.watermark * rank.capacity) + growth.spare_page
+        return self.pages(rank, request, request.input + request.output) + kept > rank.capacity
+
+    def decode_need(self, rank: Rank, request: Request) -> int:
+        return math.ceil((request.input + request.output) / rank.page)
+
+    def match(self, rank: Rank, request: Request) -> int:
+        limit = min(len(request.blocks), (request.prompt - 1) // self.block)
+        count = 0
+        while count < limit and request.blocks[: count + 1] in rank.tree:
+            count += 1
+        return count
+
+    def take(self, rank: Rank, request: Request, pages: int, path: list[tuple[int, ...]]) -> None:
+        while rank.free() < pages:
+            del rank.tree[min(rank.evictable(set(path)), key=lambda n: n.used).key]
+        rank.used += pages
+        request.private += pages
+
+    # a step
+
+    def plan(self, rank: Rank, now: float) -> None:
+        rank.shares, rank.active = [], []
+        if rank.engine.decode_pool:
+            while rank.waiting and len(rank.decoding) < rank.cap:
+                rank.decoding.append(rank.waiting.pop(0))
+            rank.active = list(rank.decoding)
+        elif rank.engine.rules.mixing == "prefill_first":
+            self.prefill(rank, rank.chunk, now)
+            if not rank.shares:
+                self.grow(rank)
+                rank.active = list(rank.decoding)
+        else:
+            self.grow(rank)
+            rank.active = list(rank.decoding)
+            self.prefill(rank, rank.chunk - len(rank.active), now)
+
+    def prefill(self, rank: Rank, budget: int, now: float) -> None:
+        for request in rank.prefilling:
+            tokens = min(budget, request.prompt - request.computed)
+            if tokens > 0:
+                rank.shares.append((request, tokens))
+                budget -= tokens
+        while rank.waiting and budget > 0 and len(rank.decoding) + len(rank.shares) < rank.cap:
+            request = rank.head()
+            if request is rank.refused:
+                break
+            rank.refused = None
+            if not self.admit(rank, request):
+                rank.refused = request
+                break
+            rank.waiting.remove(request)
+            request.admitted = now if math.isnan(request.admitted) else request.admitted
+            rank.prefilling.append(request)
+            tokens = min(budget, request.prompt - request.computed)
+            rank.shares.append((request, tokens))
+            budget -= tokens
+
+    def admit(self, rank: Rank, request: Request) -> bool:
+        hits = self.match(rank, request)
+        path = [request.blocks[: i + 1] for i in range(hits)]
+        pages = self.need(rank, request) - hits * self.block_pages(rank)
+        unused = sum(n.pages for n in rank.tree.values() if n.users == 0 and n.key not in path)
+        if pages + self.kept(rank, request) > rank.free() + unused:
+            return False
+        for key in path:
+            rank.tree[key].users += 1
+        request.private, request.path, request.computed = 0, hits, hits * self.block
+        if math.isnan(request.admitted):
+            request.hit = hits * self.block
+        self.take(rank, request, pages, path)
+        rank.peak = max(rank.peak, rank.used + rank.locked())
+        return True
+
+    def kept(self, rank: Rank, request: Request) -> int:
+        """Pages that must stay free beside those of a new request."""
+        growth = rank.engine.rules.growth
+        if growth is None:
+            return 0
+        if not rank.running():
+            rank.share = growth.conservativeness
+        own = self.pages(rank, request, request.prompt + math.ceil(rank.share * request.left))
+        others = math.ceil(rank.share * sum(q.left for q in rank.running()) / rank.page)
+        return own - self.need(rank, request) + others + math.floor(growth.watermark * rank.capacity)
+
+    def grow(self, rank: Rank) -> None:
+        """A page for every decode that opens one, oldest first; the last running request makes room."""
+        growth = rank.engine.rules.growth
+        if growth is None:
+            return
+        place, before = 0, self.retractions
+        while place < len(rank.decoding):
+            request = rank.decoding[place]
+            blocks = len(request.blocks) * self.block_pages(rank)
+            tokens = request.input + request.emitted
+            pages = self.pages(rank, request, tokens) - blocks - request.private
+            unused = sum(n.pages for n in rank.tree.values() if n.users == 0)
+            if rank.free() + unused < max(pages, int(growth.spare_page)):
+                self.retract(rank)
+                continue
+            self.take(rank, request, pages, [])
+            place += 1
+        rank.peak = max(rank.peak, rank.used + rank.locked())
+        if self.retractions > before and growth.conservativeness_floor not in (None, growth.conservativeness):
+            wanted = sum(q.output for q in rank.running())
+            made = sum(q.emitted for q in rank.running())
+            rank.share = min(1.0, (made + 20 * len(rank.running())) / max(1, wanted))
+
+    def retract(self, rank: Rank) -> None:
+        self.retractions += 1
+        if rank.prefilling:
+            request = rank.prefilling.pop()
+            self.unlock(rank, request, request.path)
+        else:
+            request = rank.decoding.pop()
+            self.unlock(rank, request, len(request.blocks))
+        rank.used -= request.private
+        request.private = 0
+        request.prompt = request.input + request.emitted
+        request.retractions += 1
+        request.key = -self.retractions
+        rank.refused = None
+        rank.waiting.insert(0, request)
+
+    def decoded(self, rank: Rank) -> None:
+        growth = rank.engine.rules.growth
+        if growth is not None and rank.active:
+            start = growth.conservativeness
+            floor = start if growth.conservativeness_floor is None else growth.conservativeness_floor
+            rank.share = max(floor, rank.share - (start - floor) / growth.decay_steps)
+
+    # the prefix tree
+
+    def insert(self, rank: Rank, request: Request) -> None:
+        rank.refused = None
+        for i in range(request.path, len(request.blocks)):
+            key = request.blocks[: i + 1]
+            rank.used -= self.block_pages(rank)
+            request.private -= self.block_pages(rank)
+            if key not in rank.tree:
+                rank.tree[key] = Node(key, self.block_pages(rank))
+            rank.tree[key].users += 1
+
+    def unlock(self, rank: Rank, request: Request, depth: int) -> None:
+        self.releases += 1
+        for i in range(depth):
+            node = rank.tree[request.blocks[: i + 1]]
+            node.users -= 1
+            node.used = (float(self.releases), depth - i)
+
+    def release(self, rank: Rank, request: Request) -> None:
+        rank.refused = None
+        rank.used -= request.private
+        if self.cached and request.private > 0:
+            key = (*request.blocks, -1 - request.number)
+            rank.tree[key] = Node(key, request.private, 0, (float(self.releases) + 0.5, 0))
+        request.private = 0
+        self.unlock(rank, request, len(request.blocks))
