@@ -120,7 +120,6 @@ BOTH_MODES = {"search": {"modes": ["aggregated", "disaggregated"], "chunk_tokens
 
 SMALL_SPACES = [
     pytest.param(posed(8, 1.0, {}), id="loose"),
-    pytest.param(posed(16, 0.1, VARIED_LENGTHS), id="tight", marks=pytest.mark.slow),
     pytest.param(posed(8, 0.1, {}, BOTH_MODES), id="both_modes", marks=pytest.mark.slow),
 ]
 
@@ -137,9 +136,10 @@ def test_front_is_that_of_exhaustive_simulation(problem: Problem) -> None:
 
 
 MOST_MISSED = 7
-"""Of the 24 problems below, those whose front misses a deployment, as of this writing; it must not grow."""
+"""Of the 24 problems below, those whose front may miss a deployment: 5 and 7 were counted, with two versions
+of the traffic's random streams. It must not grow."""
 MOST_WRONGLY_REFUSED = 1
-"""Deployments (of the two in these problems that were refused with a sibling) that simulation verifies."""
+"""Deployments, of the few in these problems that were refused with a sibling, that simulation verifies."""
 
 
 @pytest.mark.slow
