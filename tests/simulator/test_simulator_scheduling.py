@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from dataclasses import replace
 
 import numpy as np
@@ -188,3 +189,18 @@ def test_only_aggregated_pools_grow(make, role: str) -> None:
     service = ServiceModel(tuple(make.service(pool) for pool in pools), KvTransfer(0.0, 1.0, 1.0, 1.0))
     with pytest.raises(SimulationError, match=f"the {role} pool grows: it cannot"):
         simulate(make.workload([0.0], 4, 4), Deployment("disaggregated", tuple(growing)), service)
+
+
+@pytest.mark.parametrize("start", [0, 500])
+def test_random_scheduling_keeps_every_invariant(make, load_helper, start: int) -> None:
+    """`simulate` checks them; a run that hangs is ended by the watchdog, which names where."""
+    cases = load_helper("twin_cases")
+    faulthandler.dump_traceback_later(120.0, exit=True)
+    try:
+        for seed in range(start, start + 500):
+            rng = np.random.default_rng((seed, 7))
+            workload, deployment = cases.starved(rng, cases.random_workload(rng, 60))
+            service = cases.random_service(rng, make, deployment.pools)
+            simulate(cases.with_classes(rng, workload), deployment, service, seed)
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -225,27 +225,31 @@ class Batching:
         return own - self.need(rank, request) + others + math.floor(growth.watermark * rank.capacity)
 
     def grow(self, rank: Rank) -> None:
-        """A page for every decode that opens one, oldest first; the last running request makes room."""
+        """A page for every decode that opens one; the last running requests make room before."""
         growth = rank.engine.rules.growth
         if growth is None:
             return
-        place, before = 0, self.retractions
+        place, before, taken = 0, self.retractions, 0
         while place < len(rank.decoding):
-            request = rank.decoding[place]
-            blocks = len(request.blocks) * self.block_pages(rank)
-            tokens = request.input + request.emitted
-            pages = self.pages(rank, request, tokens) - blocks - request.private
             unused = sum(n.pages for n in rank.tree.values() if n.users == 0)
-            if rank.free() + unused < max(pages, int(growth.spare_page)):
+            pages = self.opened(rank, rank.decoding[place])
+            if rank.free() + unused - taken < max(pages, int(growth.spare_page)):
                 self.retract(rank)
                 continue
-            self.take(rank, request, pages, [])
+            taken += pages
             place += 1
+        for request in rank.decoding:
+            self.take(rank, request, self.opened(rank, request), [])
         rank.peak = max(rank.peak, rank.used + rank.locked())
         if self.retractions > before and growth.conservativeness_floor not in (None, growth.conservativeness):
             wanted = sum(q.output for q in rank.running())
             made = sum(q.emitted for q in rank.running())
             rank.share = min(1.0, (made + 20 * len(rank.running())) / max(1, wanted))
+
+    def opened(self, rank: Rank, request: Request) -> int:
+        """Pages that the next token of a decode wants."""
+        held = len(request.blocks) * self.block_pages(rank) + request.private
+        return self.pages(rank, request, request.input + request.emitted) - held
 
     def retract(self, rank: Rank) -> None:
         self.retractions += 1
