@@ -7,7 +7,10 @@ search.
 
 from __future__ import annotations
 
-from sympy import Basic, Expr, Gt, Max, Min, Piecewise, Symbol, sympify
+from collections.abc import Mapping
+
+from sympy import Basic, Expr, Gt, Max, Min, Mul, Piecewise, Pow, Symbol, sympify
+from sympy.core.relational import Relational
 
 
 def larger(*arguments: Expr | float) -> Expr:
@@ -26,20 +29,57 @@ def where_above(value: Expr, threshold: Expr | float, above: Expr, otherwise: Ex
     return Piecewise((above, condition), (sympify(otherwise, strict=True), True), evaluate=False)
 
 
-def symbols_of(*expressions: Basic) -> set[Symbol]:
-    """The free symbols of several expressions, each shared part looked at once.
+def parts_of(*expressions: Basic) -> set[Basic]:
+    """Every part of several expressions, themselves included, each shared part looked at once.
 
-    `free_symbols` walks an expression as a tree, which takes seconds where subexpressions recur.
+    SymPy's own walks go through an expression as a tree, which takes seconds where subexpressions recur.
     """
-    found: set[Symbol] = set()
     seen: set[Basic] = set()
     waiting = list(expressions)
     while waiting:
         node = waiting.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, Symbol):
-            found.add(node)
-        waiting.extend(node.args)
-    return found
+        if node not in seen:
+            seen.add(node)
+            waiting.extend(node.args)
+    return seen
+
+
+def symbols_of(*expressions: Basic) -> set[Symbol]:
+    """The free symbols of several expressions."""
+    return {part for part in parts_of(*expressions) if isinstance(part, Symbol)}
+
+
+def substituted(expression: Basic, names: Mapping[Symbol, Basic], done: dict[Basic, Basic]) -> Basic:
+    """The expression with other symbols or numbers for some of its symbols, each shared part rebuilt once.
+
+    `done` remembers the parts: give the same one for all expressions under the same `names`. SymPy's
+    `xreplace` walks a tree, and evaluates every Max and Min again.
+    """
+    if expression not in done:
+        done[expression] = _substituted(expression, names, done)
+    return done[expression]
+
+
+def _substituted(expression: Basic, names: Mapping[Symbol, Basic], done: dict[Basic, Basic]) -> Basic:
+    if not expression.args:
+        return names.get(expression, expression)
+    arguments = [substituted(argument, names, done) for argument in expression.args]
+    if all(new is old for new, old in zip(arguments, expression.args, strict=True)):
+        return expression
+    known = all(argument.is_number for argument in arguments)
+    if isinstance(expression, (Max, Min, Piecewise, Relational)) and not known:
+        return expression.func(*arguments, evaluate=False)
+    return _gathered(expression.func(*arguments))
+
+
+def _gathered(expression: Basic) -> Basic:
+    """A product whose powers of the same base are one power: SymPy leaves those whose exponents are sums."""
+    if not isinstance(expression, Mul):
+        return expression
+    exponents: dict[Basic, Basic] = {}
+    for factor in expression.args:
+        base, exponent = factor.as_base_exp()
+        exponents[base] = exponents[base] + exponent if base in exponents else exponent
+    if len(exponents) == len(expression.args):
+        return expression
+    return Mul(*(Pow(base, exponent) for base, exponent in exponents.items()))

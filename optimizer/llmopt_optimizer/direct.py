@@ -3,8 +3,8 @@
 Nothing is tabulated beforehand: decisions are one-hot factors, states and attributes are continuous
 variables with their defining equations, and the reductions of `NONLINEAR_CHAIN` do the rest. It serves
 spaces that are too large to tabulate, and as a second opinion. A solver that finds another root of a state
-than the smallest, or that claims too much, is found out by `certify`; points that fail the exact evaluation
-are cut off and the model solved again.
+than the smallest, or that claims too much, is found out by `certify`; points that the exact expressions value
+otherwise are cut off and the model solved again.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from itertools import product
 from math import inf, nan
 
 from .certify import certified
-from .deadline import DeadlineError, remaining_seconds
-from .direct_model import DirectModel, build_direct
+from .deadline import DeadlineError, check_deadline, remaining_seconds
+from .direct_model import DirectModel, NothingAllowed, build_direct
 from .evaluation import EvaluationError, evaluate
 from .preparation import CompiledProgram, compile_program, tabulate_program
-from .program import TOLERANCE, Assignment, Program
+from .program import TOLERANCE, Assignment, Program, System, Variant
 from .solution import SolveResult
-from .solvers.outcome import SolveStatus
+from .solvers.outcome import Outcome, SolveStatus
 
 DIRECT = "direct"
 MOST_CUTS = 20
+AGREEMENT = 1e-6
+"""Relative difference of the solver's bound and the exact cost that counts as none."""
 TABULATED_ROWS = 20_000_000
 """Pools up to this size are tabulated for the certificate."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The answer of one model; cost and bound are signed."""
+    """The answer of one model; cost and bound are signed, infinite where there is none."""
 
     status: SolveStatus
     assignment: Assignment | None
     cost: float
     bound: float
-    claimed: float
     message: str
 
 
@@ -55,7 +56,7 @@ def solve_direct(
     deadline = None if seconds is None else start + seconds
     program = program.with_objectives(program.objectives[0])
     parts = [
-        _solve_model(program, build_direct(program, system, variants), deadline)
+        _solve_variants(program, system, variants, deadline)
         for system in program.systems
         for variants in product(*(pool.variants for pool in system.pools))
     ]
@@ -63,32 +64,64 @@ def solve_direct(
     return _checked(program, compiled, result, deadline) if check else result
 
 
+def _solve_variants(
+    program: Program, system: System, variants: tuple[Variant, ...], deadline: float | None
+) -> _Part:
+    try:
+        check_deadline(deadline)
+        return _solve_model(program, build_direct(program, system, variants), deadline)
+    except DeadlineError as error:
+        return _Part(SolveStatus.LIMIT, None, inf, -inf, str(error))
+    except NothingAllowed as error:
+        return _Part(SolveStatus.INFEASIBLE, None, inf, inf, str(error))
+
+
 def _solve_model(program: Program, direct: DirectModel, deadline: float | None) -> _Part:
+    """Solve, and cut off what the exact expressions value otherwise, until nothing better can be left.
+
+    An answer that the solver took for another root of a state, or for feasible within its tolerance, is
+    remembered at its exact cost and excluded.
+    """
+    best: tuple[float, Assignment | None] = (inf, None)
     outcome = direct.solver.solve(remaining_seconds(deadline))
     for _ in range(MOST_CUTS):
         if outcome.status not in (SolveStatus.OPTIMAL, SolveStatus.FEASIBLE):
             break
         assignment = direct.assignment()
         cost = _exact_cost(program, assignment)
-        if cost is not None:
-            bound, claimed = outcome.bound / direct.scale, outcome.objective / direct.scale
-            return _Part(outcome.status, assignment, cost, min(bound, cost), claimed, outcome.message)
+        best = min(best, (cost, assignment), key=lambda pair: pair[0])
+        bound = outcome.bound / direct.scale
+        if best[0] <= bound + AGREEMENT * abs(bound) or outcome.status is SolveStatus.FEASIBLE:
+            break
         direct.cut(assignment)
         outcome = direct.solver.solve(remaining_seconds(deadline))
-    status = outcome.status if outcome.status is not SolveStatus.OPTIMAL else SolveStatus.ERROR
-    bound = inf if status is SolveStatus.INFEASIBLE else -inf
-    return _Part(status, None, nan, bound, nan, outcome.message)
+    return _part(outcome, best, direct.scale)
 
 
-def _exact_cost(program: Program, assignment: Assignment) -> float | None:
-    """The signed cost at 30 digits; None when the assignment is infeasible or excluded."""
+def _part(outcome: Outcome, best: tuple[float, Assignment | None], scale: float) -> _Part:
+    """What the last outcome and the best assignment found say together."""
+    cost, assignment = best
+    if outcome.status is SolveStatus.INFEASIBLE:
+        status = SolveStatus.INFEASIBLE if assignment is None else SolveStatus.OPTIMAL
+        return _Part(status, assignment, cost, cost, outcome.message)
+    bound = min(outcome.bound / scale, cost)
+    closed = outcome.status is SolveStatus.OPTIMAL and cost <= bound + AGREEMENT * abs(bound)
+    if assignment is None:
+        status = SolveStatus.ERROR if outcome.status is SolveStatus.ERROR else SolveStatus.LIMIT
+    else:
+        status = SolveStatus.OPTIMAL if closed else SolveStatus.FEASIBLE
+    return _Part(status, assignment, cost, bound, outcome.message)
+
+
+def _exact_cost(program: Program, assignment: Assignment) -> float:
+    """The signed cost at 30 digits; infinite when the assignment is infeasible or excluded."""
     try:
         evaluation = evaluate(program, assignment)
     except EvaluationError:
-        return None
+        return inf
     holds = all(margin <= TOLERANCE for margin in evaluation.margins.values())
     if not holds or assignment in program.excluded:
-        return None
+        return inf
     return program.objectives[0].sign * float(evaluation.metrics[program.objectives[0].metric])
 
 
@@ -96,13 +129,14 @@ def _merged(program: Program, parts: list[_Part], start: float) -> SolveResult:
     """The best of the models' answers; its bound is the lowest of theirs."""
     sign = program.objectives[0].sign
     statuses = {part.status for part in parts}
-    found = [part for part in parts if part.assignment is not None]
+    found = [part for part in parts if part.cost < inf]
     seconds = time.monotonic() - start
     message = "; ".join(sorted({part.message for part in parts if part.message}))
     if not found:
         order = (SolveStatus.ERROR, SolveStatus.LIMIT, SolveStatus.INFEASIBLE)
         status = next(status for status in order if status in statuses)
-        return SolveResult(status, None, nan, -inf * sign, seconds, DIRECT, message=message)
+        bound = min(part.bound for part in parts) if status is SolveStatus.LIMIT else -inf
+        return SolveResult(status, None, nan, bound * sign, seconds, DIRECT, message=message)
     best = min(found, key=lambda part: part.cost)
     bound = min(part.bound for part in parts)
     closed = statuses <= {SolveStatus.OPTIMAL, SolveStatus.INFEASIBLE}

@@ -1,31 +1,34 @@
 """The direct model: one system with a fixed variant of every pool, as a mixed-integer nonlinear program.
 
 Decisions are one-hot factors; states and attributes are continuous variables with their defining equations,
-scaled to about `SPAN`; metrics are translated over them by `NONLINEAR_CHAIN`. Symbols are renamed by pool
+scaled by `scale_of`; metrics are translated over them by `NONLINEAR_CHAIN`. Symbols are renamed by pool
 first, so that pools may use the same decision symbols.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite
 
 import numpy as np
 import pyomo.environ as pyo
-from sympy import Expr, Symbol
+from sympy import Basic, Expr, Symbol
 
+from .algebra import substituted
+from .direct_parts import allowed_rows, hubs, ranges_over
 from .lowering import terms_magnitude
 from .monotone import EITHER, UP, Range, bounds
 from .preparation import exact_number
-from .program import TOLERANCE, Assignment, Choice, Constraint, Pool, Program, System, Variant
+from .program import TOLERANCE, Assignment, Choice, Pool, Program, State, System, Variant
 from .solvers.outcome import BackEnd
 from .solvers.scip import ScipBackEnd
 from .translation.chain import NONLINEAR_CHAIN, Translator
-from .translation.scope import Factor, PyomoExpression, Scope
+from .translation.scaling import PyomoExpression, multiplied, scale_of
+from .translation.scope import Factor, NotTranslatable, Scope
+from .translation.table import TableReduction, forbid
 
-SPAN = 1e3
-WIDEST = 1e7
-"""Bound of a continuous symbol whose range is not known, in its own unit."""
+RULES = TableReduction(cells=4096, most_factors=4)
+"""Rules over decisions alone are tabulated, which forbids exactly what violates them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,11 @@ class DirectModel:
         for variant, factors, choice in zip(self.variants, self.factors, assignment.choices, strict=True):
             for decision, factor, (_, value) in zip(variant.decisions, factors, choice.values, strict=True):
                 hot.append(factor.hot[decision.values.index(value)])
-        self.model.cuts.add(pyo.quicksum(hot) <= len(hot) - 1 + 0 * self.model.one)
+        self.model.cuts.add(pyo.quicksum(hot) <= len(hot) - 1)
+
+
+class NothingAllowed(Exception):  # noqa: N818  (an answer, not a fault)
+    """The rules of a pool allow none of its combinations of decisions."""
 
 
 @dataclass(slots=True)
@@ -66,52 +73,52 @@ class _Builder:
 
     program: Program
     scope: Scope
-    names: dict[Symbol, Expr]
-    """The caller's symbols to those of the model, or to numbers."""
     ranges: dict[Symbol, Range]
     continuous: dict[Symbol, PyomoExpression]
 
-    def renamed(self, expression: Expr) -> Expr:
-        """The expression in the model's symbols."""
-        return expression.xreplace(self.names)
-
-    def translate(self, expression: Expr, need: int) -> PyomoExpression:
+    def translate(self, expression: Basic, need: int) -> PyomoExpression:
         """The Pyomo expression of an expression in the model's symbols."""
         return Translator(self.scope, NONLINEAR_CHAIN)(expression, need)
 
     def define(self, symbol: Symbol, span: Range) -> tuple[PyomoExpression, float]:
-        """A scaled variable for a continuous symbol, and its scale."""
-        low, high = max(span[0], -WIDEST), min(span[1], WIDEST)
-        magnitude = max(abs(low), abs(high))
-        scale = SPAN / magnitude if magnitude > 0 else 1.0
-        variable = self.scope.free_variable(low * scale, high * scale)
-        variable.setlb(low * scale)
-        variable.setub(high * scale)
-        self.ranges[symbol] = (low, high)
+        """A scaled variable for a continuous symbol of finite range, and its scale."""
+        scale = scale_of(span)
+        variable = self.scope.free_variable(span[0] * scale, span[1] * scale)
+        variable.setlb(span[0] * scale)
+        variable.setub(span[1] * scale)
+        self.ranges[symbol] = span
         self.continuous[symbol] = variable / scale
         return variable, scale
+
+
+@dataclass(slots=True)
+class _Words:
+    """The caller's symbols in the model's: symbols, numbers, or expressions of them."""
+
+    names: dict[Symbol, Basic]
+    done: dict[Basic, Basic] = field(default_factory=dict)
+
+    def __call__(self, expression: Basic) -> Expr:
+        """The expression in the model's symbols, its shared parts remembered."""
+        return substituted(expression, self.names, self.done)
 
 
 def build_direct(program: Program, system: System, variants: tuple[Variant, ...]) -> DirectModel:
     """The model of a program with one objective, for these variants of the system's pools.
 
-    Raises `NotTranslatable` naming a node that no reduction takes.
+    Raises `NotTranslatable` naming a node that no reduction takes, and `NothingAllowed`.
     """
     model = pyo.ConcreteModel()
-    model.one = pyo.Var(bounds=(1.0, 1.0))
     ranges: dict[Symbol, Range] = {}
     continuous: dict[Symbol, PyomoExpression] = {}
     factors = tuple(_pool_factors(model, *pair, ranges) for pair in zip(system.pools, variants, strict=True))
-    flat = tuple(factor for of_pool in factors for factor in of_pool)
-    scope = Scope(model, "direct", model.one, flat, continuous, ranges)
-    numbers = {symbol: exact_number(value) for symbol, value in program.parameters.items()}
-    builder = _Builder(program, scope, dict(numbers), ranges, continuous)
+    deciding = tuple(factor for of_pool in factors for factor in of_pool if len(factor.hot) > 1)
+    builder = _Builder(program, Scope(model, "direct", 1.0, deciding, continuous, ranges), ranges, continuous)
+    numbers: dict[Symbol, Basic] = {symbol: exact_number(v) for symbol, v in program.parameters.items()}
     attributes = dict(numbers)
     for pool, variant in zip(system.pools, variants, strict=True):
-        builder.names = dict(numbers) | {d.symbol: _own(pool, d.symbol) for d in variant.decisions}
-        attributes |= _add_variant(builder, pool, variant)
-    builder.names = attributes
-    scale = _add_system(builder, system)
+        attributes |= _add_variant(builder, pool, variant, _Words(numbers | _decided(pool, variant)))
+    scale = _add_system(builder, system, _Words(attributes))
     model.cuts = pyo.ConstraintList()
     direct = DirectModel(system, variants, factors, model, ScipBackEnd(model), scale)
     for assignment in program.excluded:
@@ -129,6 +136,14 @@ def _own(pool: Pool, symbol: Symbol) -> Symbol:
     return Symbol(f"{pool.name}.{symbol.name}", **symbol.assumptions0)
 
 
+def _decided(pool: Pool, variant: Variant) -> dict[Symbol, Basic]:
+    """The pool's own symbol of every decision, or the number where there is no choice."""
+    return {
+        d.symbol: _own(pool, d.symbol) if len(d.values) > 1 else exact_number(d.values[0])
+        for d in variant.decisions
+    }
+
+
 def _pool_factors(
     model: pyo.ConcreteModel, pool: Pool, variant: Variant, ranges: dict[Symbol, Range]
 ) -> tuple[Factor, ...]:
@@ -143,63 +158,78 @@ def _pool_factors(
     return tuple(factors)
 
 
-def _add_variant(builder: _Builder, pool: Pool, variant: Variant) -> dict[Symbol, Expr]:
-    """Add states, attributes and constraints of a pool; gives the model's symbol of every attribute."""
+def _add_variant(builder: _Builder, pool: Pool, variant: Variant, words: _Words) -> dict[Symbol, Basic]:
+    """Add states and constraints of a pool; gives every attribute in the model's symbols."""
+    words.names |= {state.symbol: _own(pool, state.symbol) for state in variant.states}
+    attributes = {symbol: words(expression) for symbol, expression in variant.attributes.items()}
+    rules = [words(constraint.expression) for constraint in variant.constraints]
+    equations = [words(e) for state in variant.states for e in (state.equation, state.lower, state.upper)]
+    _learn_ranges(builder, pool, rules, [*attributes.values(), *rules, *equations])
+    states = {words.names[state.symbol] for state in variant.states}
+    builder.scope.hubs |= hubs([*attributes.values(), *rules, *equations], states)
     for state in variant.states:
-        lower, upper = builder.renamed(state.lower), builder.renamed(state.upper)
-        symbol = _own(pool, state.symbol)
-        builder.names[state.symbol] = symbol
-        equation = builder.renamed(state.equation)
-        low, high = bounds(lower, builder.ranges)[0], bounds(upper, builder.ranges)[1]
-        image = bounds(equation, {**builder.ranges, symbol: (low, low)})[0]  # every root is at least g(low)
-        variable, scale = builder.define(symbol, (max(low, image), high))
-        builder.scope.require(variable == scale * builder.translate(equation, EITHER))
-        builder.scope.require(variable <= scale * builder.translate(upper, UP))
-        builder.scope.require(variable >= scale * builder.translate(lower, UP))
-    for constraint in variant.constraints:
-        _add_constraint(builder, constraint)
-    return {symbol: _attribute(builder, symbol, e) for symbol, e in variant.attributes.items()}
+        _add_state(builder, state, words)
+    for rule in rules:
+        _add_constraint(builder, rule)
+    return attributes
 
 
-def _attribute(builder: _Builder, symbol: Symbol, expression: Expr) -> Expr:
-    renamed = builder.renamed(expression)
-    if renamed.is_Symbol or renamed.is_number:
-        return renamed
-    own = Symbol(f"attribute.{symbol.name}", **symbol.assumptions0)
-    variable, scale = builder.define(own, bounds(renamed, builder.ranges))
-    builder.scope.require(variable == scale * builder.translate(renamed, EITHER))
-    return own
+def _learn_ranges(builder: _Builder, pool: Pool, rules: list[Expr], expressions: list[Expr]) -> None:
+    own = [f for f in builder.scope.factors if all(s.name.startswith(f"{pool.name}.") for s in f.values)]
+    rows = allowed_rows(own, rules)
+    if rows is None:
+        return
+    if any(not values.size for values in rows.values()):
+        raise NothingAllowed(f"no combination of decisions of pool {pool.name!r} meets its rules")
+    builder.scope.known_ranges.update(ranges_over(rows, expressions))
 
 
-def _add_constraint(builder: _Builder, constraint: Constraint) -> None:
-    expression = builder.renamed(constraint.expression)
-    slack = TOLERANCE * bounds(terms_magnitude(expression), builder.ranges)[1]
+def _add_state(builder: _Builder, state: State, words: _Words) -> None:
+    lower, upper, equation = words(state.lower), words(state.upper), words(state.equation)
+    symbol = words.names[state.symbol]
+    scope = builder.scope
+    low, high = scope.range(lower)[0], scope.range(upper)[1]
+    if state.increasing:  # every root is at least g(low), and at most g(high)
+        ends = ({**builder.ranges, symbol: (end, end)} for end in (low, high))
+        images = [bounds(equation, ranges, dict(scope.known_ranges)) for ranges in ends]
+        low, high = max(low, images[0][0]), min(high, images[1][1])
+    if not -inf < low <= high < inf:
+        raise NotTranslatable(symbol, f"it lies in [{low:g}, {high:g}]: give it finite bounds")
+    variable, scale = builder.define(symbol, (low, high))
+    scope.require(variable == multiplied(scale, builder.translate(equation, EITHER)))
+    scope.require(variable <= multiplied(scale, builder.translate(upper, UP)))
+    scope.require(variable >= multiplied(scale, builder.translate(lower, UP)))
+
+
+def _add_constraint(builder: _Builder, expression: Expr) -> None:
+    """The constraint `expression <= 0`; one that reads decisions only forbids their combinations exactly."""
+    magnitude = terms_magnitude(expression)
+    scope = builder.scope
+    if RULES.accepts(expression, UP, scope):
+        forbid(expression, magnitude, scope)
+        return
+    slack = TOLERANCE * scope.range(magnitude)[1]
     _add_at_most(builder, expression, slack if isfinite(slack) else 0.0)
 
 
 def _add_at_most(builder: _Builder, expression: Expr, bound: float) -> None:
-    scale = _scale_of(bounds(expression, builder.ranges))
-    left = builder.translate(exact_number(scale) * expression, UP)
-    builder.scope.require(left <= scale * bound * builder.scope.present)
+    scale = scale_of(builder.scope.range(expression))
+    builder.scope.require(multiplied(scale, builder.translate(expression, UP)) <= scale * bound)
 
 
-def _add_system(builder: _Builder, system: System) -> float:
+def _add_system(builder: _Builder, system: System, words: _Words) -> float:
     """Constraints, limits and the objective; gives the objective's scale."""
     for constraint in system.constraints:
-        _add_constraint(builder, constraint)
+        _add_constraint(builder, words(constraint.expression))
     for limit in builder.program.limits:
-        expression = limit.sign * builder.renamed(system.metrics[limit.metric])
+        expression = limit.sign * words(system.metrics[limit.metric])
         _add_at_most(builder, expression, limit.sign * limit.value + TOLERANCE * abs(limit.value))
     objective = builder.program.objectives[0]
-    cost = objective.sign * builder.renamed(system.metrics[objective.metric])
-    scale = _scale_of(bounds(cost, builder.ranges))
+    cost = objective.sign * words(system.metrics[objective.metric])
+    low, high = builder.scope.range(cost)
+    scale = scale_of((low, high))
     model = builder.scope.model
-    model.cost = pyo.Var(domain=pyo.Reals)
-    builder.scope.require(model.cost >= builder.translate(exact_number(scale) * cost, UP))
+    model.cost = pyo.Var(domain=pyo.Reals, bounds=(scale * low if low > -inf else None, None))
+    builder.scope.require(model.cost >= multiplied(scale, builder.translate(cost, UP)))
     model.total = pyo.Objective(expr=model.cost)
     return scale
-
-
-def _scale_of(span: Range) -> float:
-    magnitude = max(abs(span[0]), abs(span[1]))
-    return SPAN / magnitude if 0 < magnitude < inf else 1.0

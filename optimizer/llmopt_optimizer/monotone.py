@@ -20,6 +20,8 @@ from sympy import (
     Add,
     Basic,
     Expr,
+    Ge,
+    Gt,
     Max,
     Min,
     Mul,
@@ -41,17 +43,70 @@ _EVERYTHING: Range = (-inf, inf)
 _INCREASING = (Max, Min, ceiling, floor, exp, log)
 
 
-def bounds(expression: Basic, ranges: Mapping[Symbol, Range]) -> Range:
-    """Numbers between which the expression lies when its symbols lie in `ranges`; infinite when not known."""
+def bounds(
+    expression: Basic, ranges: Mapping[Symbol, Range], known: dict[Basic, Range] | None = None
+) -> Range:
+    """Numbers between which the expression lies when its symbols lie in `ranges`; infinite when not known.
+
+    `known` remembers the ranges of parts between calls with the same `ranges`.
+    """
+    known = {} if known is None else known
+    if expression not in known:
+        known[expression] = _bounds(expression, ranges, known)
+    return known[expression]
+
+
+def _bounds(expression: Basic, ranges: Mapping[Symbol, Range], known: dict[Basic, Range]) -> Range:
     if expression.is_Symbol:
         return ranges.get(expression, _EVERYTHING)
     if expression.is_number:
         return _number(expression)
     if isinstance(expression, Piecewise):
-        parts = [bounds(value, ranges) for value, _ in expression.args]
+        parts = [bounds_where(value, when, ranges, known) for value, when in expression.args]
         return min(low for low, _ in parts), max(high for _, high in parts)
-    parts = [bounds(argument, ranges) for argument in expression.args]
-    return _combined_bounds(expression, parts)
+    parts = [bounds(argument, ranges, known) for argument in expression.args]
+    combined = _combined_bounds(expression, parts)
+    if isinstance(expression, log):
+        return _intersection(combined, _opened_log(expression.args[0], ranges, known))
+    return combined
+
+
+def bounds_where(
+    value: Basic, condition: Basic, ranges: Mapping[Symbol, Range], known: dict[Basic, Range]
+) -> Range:
+    """The range of a value where a condition holds; a part that must exceed a number narrows it."""
+    if not isinstance(condition, Gt | Ge) or not condition.rhs.is_number:
+        return bounds(value, ranges, known)
+    part, least = condition.lhs, float(condition.rhs)
+    low, high = bounds(part, ranges, known)
+    dependent = _containing(value, part, {})
+    narrowed = {node: span for node, span in known.items() if node not in dependent}
+    return bounds(value, ranges, narrowed | {part: (max(low, least), max(high, least))})
+
+
+def _containing(expression: Basic, part: Basic, known: dict[Basic, set[Basic]]) -> set[Basic]:
+    """The nodes of an expression in which a part occurs."""
+    if expression not in known:
+        found = set().union(*(_containing(argument, part, known) for argument in expression.args))
+        known[expression] = found | {expression} if found or expression == part else found
+    return known[expression]
+
+
+def _opened_log(argument: Basic, ranges: Mapping[Symbol, Range], known: dict[Basic, Range]) -> Range:
+    """The range of the logarithm of a product or power of positive parts, which no tiny power spoils."""
+    if isinstance(argument, Pow) and bounds(argument.base, ranges, known)[0] > 0:
+        return _product(
+            bounds(argument.exp, ranges, known), _increasing_image(log, bounds(argument.base, ranges, known))
+        )
+    if isinstance(argument, Mul):
+        parts = [_opened_log(part, ranges, known) for part in argument.args]
+        return sum(low for low, _ in parts), sum(high for _, high in parts)
+    span = bounds(argument, ranges, known)
+    return _increasing_image(log, span) if span[0] > 0 else _EVERYTHING
+
+
+def _intersection(left: Range, right: Range) -> Range:
+    return max(left[0], right[0]), min(left[1], right[1])
 
 
 def _number(expression: Basic) -> Range:

@@ -14,7 +14,12 @@ from pyomo.contrib.solver.common.factory import SolverFactory
 
 from .outcome import Outcome, outcome_of
 
-OPTIONS = {"display/verblevel": 0, "numerics/feastol": 1e-8, "separating/aggregation/freq": -1}
+OPTIONS = {
+    "display/verblevel": 0,
+    "numerics/feastol": 1e-7,
+    "separating/aggregation/freq": -1,
+    "constraints/nonlinear/reformbinprods": False,
+}
 
 
 class ScipBackEnd:

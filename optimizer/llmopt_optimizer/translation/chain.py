@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from sympy import Basic
 
-from .continuous import PerspectiveReduction, SmoothReduction, SymbolReduction
+from ..monotone import EITHER
+from .continuous import SmoothReduction, SymbolReduction
 from .extremum import ExtremumReduction
 from .linear import ConstantReduction, ExpansionReduction, MultipleReduction, SumReduction
-from .scope import NotTranslatable, PyomoExpression, Reduction, Scope
+from .powers import LogarithmicPowerReduction, LogarithmReduction, SelectedPowerReduction
+from .scaling import PyomoExpression
+from .scope import NotTranslatable, Reduction, Scope
 from .steps import PiecewiseReduction, RoundingReduction
 from .table import TableReduction
 
@@ -38,7 +42,9 @@ NONLINEAR_CHAIN: tuple[Reduction, ...] = (
     ExtremumReduction(),
     RoundingReduction(),
     PiecewiseReduction(),
-    PerspectiveReduction(),
+    LogarithmReduction(),
+    LogarithmicPowerReduction(),
+    SelectedPowerReduction(),
     SmoothReduction(),
     ExpansionReduction(),
 )
@@ -54,6 +60,22 @@ class Translator:
 
     def __call__(self, expression: Basic, need: int) -> PyomoExpression:
         """The Pyomo expression; raises `NotTranslatable` naming the node that no reduction takes."""
+        known = self.scope.translated
+        if (expression, need) not in known:
+            known[expression, need] = self._shared(expression, need)
+        return known[expression, need]
+
+    def _shared(self, expression: Basic, need: int) -> PyomoExpression:
+        """A variable of its own for what many expressions read."""
+        if expression not in self.scope.hubs:
+            return self._reduced(expression, need)
+        if need != EITHER:
+            return self(expression, EITHER)
+        span = self.scope.range(expression)
+        value = self._reduced(expression, EITHER)
+        return self.scope.shared(value, span) if -inf < span[0] <= span[1] < inf else value
+
+    def _reduced(self, expression: Basic, need: int) -> PyomoExpression:
         for reduction in self.chain:
             if reduction.accepts(expression, need, self.scope):
                 return reduction.apply(expression, need, self.scope, self)

@@ -1,21 +1,22 @@
 """Continuous symbols, and what they are multiplied by.
 
-A discrete factor times a bounded rest is exact by perspective: with binaries h that pick the value d_i,
-and parts w_i in [low h_i, high h_i] that sum to x, `sum d_i w_i` is d x. What is left, products of
-continuous terms, powers, exp and log, goes to the solver as it is.
+Products, powers, exp and log go to the solver as they are, their operands scaled. The discrete operands of a
+product are joined into one, which gets a variable: that leaves the solver products of two bounded variables
+where it would multiply out sums over binaries.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from math import inf
 
 import pyomo.environ as pyo
-from sympy import Basic, Integer, Mul, Pow, exp, log
+from sympy import Basic, Mul, Pow, exp, log
 
 from ..monotone import EITHER
-from .scope import NotTranslatable, PyomoExpression, Scope, Translate
-from .table import one_hot
+from .scaling import SPAN, PyomoExpression, multiplied, scale_of, unit
+from .scope import NotTranslatable, Scope, Translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +33,6 @@ class SymbolReduction:
 
 
 @dataclass(frozen=True, slots=True)
-class PerspectiveReduction:
-    """A product of a discrete part that reads one factor, and a bounded rest."""
-
-    def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
-        """Products with both parts, the rest with a finite range."""
-        if not isinstance(expression, Mul):
-            return False
-        discrete, rest = _parts(expression, scope)
-        low, high = scope.range(rest)
-        return discrete != 1 and rest != 1 and -inf < low <= high < inf
-
-    def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
-        """The sum of value times part."""
-        discrete, rest = _parts(expression, scope)
-        low, high = scope.range(rest)
-        values, hot = one_hot(discrete, scope)
-        parts = [scope.free_variable(low, high) for _ in hot]
-        for part, choice in zip(parts, hot, strict=True):
-            scope.require(part <= high * choice)
-            scope.require(part >= low * choice)
-        scope.require(pyo.quicksum(parts) == translate(rest, EITHER))
-        return pyo.quicksum(value * part for value, part in zip(values, parts, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
 class SmoothReduction:
     """Products, powers with a constant exponent, exp and log: the solver's own operators."""
 
@@ -67,29 +43,50 @@ class SmoothReduction:
         )
 
     def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
-        """The operator on the exactly translated arguments."""
-        if isinstance(expression, Mul):
-            return pyo.prod(translate(argument, EITHER) for argument in expression.args)
-        argument = translate(expression.args[0], EITHER)
+        """The operator on the exactly translated arguments, each scaled to about unit size."""
+        if isinstance(expression, Pow):
+            return _power(expression, scope, translate)
+        arguments = _grouped(expression, scope) if isinstance(expression, Mul) else [expression.args[0]]
+        units = [unit(_operand(part, scope, translate), scope.range(part)) for part in arguments]
+        value, coefficient = units[0]
         if isinstance(expression, exp):
-            return pyo.exp(argument)
+            return pyo.exp(coefficient * value)
         if isinstance(expression, log):
-            return pyo.log(argument)
-        return _power(expression, argument, scope)
+            return pyo.log(value) + math.log(coefficient)
+        return math.prod(coefficient for _, coefficient in units) * pyo.prod(value for value, _ in units)
 
 
-def _power(expression: Pow, argument: PyomoExpression, scope: Scope) -> PyomoExpression:
+def _power(expression: Pow, scope: Scope, translate: Translate) -> PyomoExpression:
+    """The power of a base that is scaled so that neither it nor its power is large."""
+    exponent = _exponent(expression, scope)
+    span = scope.range(expression.base)
+    bounded = -inf < span[0] <= span[1] < inf
+    steep = bounded and exponent > 1 and span[0] < span[1]
+    scale = SPAN ** (1 / exponent) / max(map(abs, span)) if steep else scale_of(span)
+    base = translate(expression.base, EITHER)
+    if steep and isinstance(exponent, int):
+        # pyscipopt multiplies out whole powers of sums, and the coefficients of powers of multiples
+        return scale**-exponent * scope.scaled(base, span, scale) ** exponent
+    return scale**-exponent * multiplied(scale, base) ** exponent
+
+
+def _grouped(expression: Mul, scope: Scope) -> list[Basic]:
+    """The product's arguments, discrete ones joined: solvers fare badly with products of binaries."""
+    discrete = [argument for argument in expression.args if scope.discrete(argument)]
+    rest = [argument for argument in expression.args if not scope.discrete(argument)]
+    return [Mul(*discrete), *rest] if discrete and rest else list(expression.args)
+
+
+def _operand(expression: Basic, scope: Scope, translate: Translate) -> PyomoExpression:
+    """The translated operand, a single variable where it is a sum over binaries."""
+    value, span = translate(expression, EITHER), scope.range(expression)
+    if scope.factors_of(expression) and scope.discrete(expression) and -inf < span[0] <= span[1] < inf:
+        return scope.shared(value, span)
+    return value
+
+
+def _exponent(expression: Pow, scope: Scope) -> int | float:
     exponent = float(expression.exp)
     if not exponent.is_integer() and scope.range(expression.base)[0] < 0:
         raise NotTranslatable(expression, "its base may be negative; bound the base from below by zero")
-    return argument ** (int(exponent) if exponent.is_integer() else exponent)
-
-
-def _parts(expression: Mul, scope: Scope) -> tuple[Basic, Basic]:
-    """The arguments of the smallest discrete factor among those that stand alone, and all others."""
-    alone = [a for a in expression.args if scope.discrete(a) and len(scope.factors_of(a)) == 1]
-    if not alone:
-        return Integer(1), expression
-    smallest = min((scope.factors_of(a)[0] for a in alone), key=lambda factor: len(factor.hot))
-    own = [a for a in alone if scope.factors_of(a)[0] is smallest]
-    return Mul(*own), Mul(*(a for a in expression.args if a not in own))
+    return int(exponent) if exponent.is_integer() else exponent

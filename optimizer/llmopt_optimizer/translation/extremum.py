@@ -2,20 +2,21 @@
 
 `t = Max(e1, …)` that is minimised needs `t >= ei` only. Where the context pushes the other way, t must
 reach one of the arguments: binaries s with `sum s = 1` and `t <= ei + (high - low_i)(1 - si)`, high and
-low_i proven ranges. t is scaled so that its range is about `SPAN`: solvers have absolute tolerances.
+low_i proven ranges. Arguments that never exceed another one are left out. t is scaled: solvers have
+absolute tolerances.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import pyomo.environ as pyo
 from sympy import Basic, Max, Min, Mul
 
 from ..monotone import DOWN, UP
-from .scope import NotTranslatable, PyomoExpression, Scope, Translate
-
-SPAN = 1e3
+from .scaling import PyomoExpression, multiplied, scale_of
+from .scope import NotTranslatable, Scope, Translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,13 @@ class ExtremumReduction:
         sign = UP if isinstance(expression, Max) else DOWN
         arguments = [Mul(sign, argument) for argument in expression.args]
         low, high = (max(ends) for ends in zip(*map(scope.range, arguments), strict=True))
-        magnitude = max(abs(low), abs(high))
-        if not magnitude < float("inf"):
+        if not max(abs(low), abs(high)) < inf:
             raise NotTranslatable(expression, "its range is not bounded; bound the symbols that it reads")
-        scale = SPAN / magnitude if magnitude > 0 else 1.0
+        least = next(argument for argument in arguments if scope.range(argument)[0] == low)
+        arguments = [a for a in arguments if a is least or scope.range(a)[1] > low]
+        if len(arguments) == 1:
+            return sign * translate(arguments[0], need * sign)
+        scale = scale_of((low, high))
         top = scope.variable(scale * low, scale * high)
         own_need = need * sign
         if own_need != DOWN:
@@ -47,7 +51,7 @@ class ExtremumReduction:
         self, top: PyomoExpression, arguments: list[Basic], scale: float, scope: Scope, translate: Translate
     ) -> None:
         for argument in arguments:
-            scope.require(top >= scale * translate(argument, UP))
+            scope.require(top >= multiplied(scale, translate(argument, UP)))
 
     def _reached(
         self,
@@ -62,4 +66,8 @@ class ExtremumReduction:
         scope.require(pyo.quicksum(chosen) == scope.present)
         for argument, choice in zip(arguments, chosen, strict=True):
             slack = scale * (high - scope.range(argument)[0])
-            scope.require(top <= scale * translate(argument, DOWN) + slack * (scope.present - choice))
+            if not slack < inf:
+                raise NotTranslatable(argument, "its range is not bounded; bound the symbols that it reads")
+            scope.require(
+                top <= multiplied(scale, translate(argument, DOWN)) + slack * (scope.present - choice)
+            )

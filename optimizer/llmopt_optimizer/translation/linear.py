@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pyomo.environ as pyo
 from sympy import Add, Basic, Mul
 
-from .scope import PyomoExpression, Scope, Translate
+from .scaling import PyomoExpression, multiplied
+from .scope import Scope, Translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class MultipleReduction:
         """The coefficient times the translated rest."""
         coefficient, rest = expression.as_coeff_Mul()
         factor = float(coefficient)
-        return factor * translate(rest, need if factor > 0 else -need)
+        return multiplied(factor, translate(rest, need if factor > 0 else -need))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 import pyomo.environ as pyo
-from sympy import Basic, Piecewise, ceiling, floor
+from sympy import Basic, Piecewise, Pow, ceiling, floor, log
 from sympy.core.relational import Ge, Gt, Le, Lt
 
 from ..monotone import EITHER
-from .scope import NotTranslatable, PyomoExpression, Scope, Translate
+from .powers import log_power
+from .scaling import PyomoExpression, multiplied, scale_of
+from .scope import NotTranslatable, Scope, Translate
 
 MARGIN = 1e-6
 
@@ -54,7 +56,8 @@ class PiecewiseReduction:
         low, high = scope.range(expression)
         if not (low > -inf and high < inf):
             raise NotTranslatable(expression, "its range is not bounded; bound the symbols that it reads")
-        result = scope.variable(low, high)
+        scale = scale_of((low, high))
+        result = scope.variable(scale * low, scale * high)
         earlier: list[PyomoExpression] = []
         branches: list[PyomoExpression] = []
         for value, condition in expression.args:
@@ -65,24 +68,24 @@ class PiecewiseReduction:
                 scope.require(branch <= 1 - other)
             earlier.append(holds)
             branches.append(branch)
-            self._tie(result, translate(value, EITHER), branch, high - low, scope)
+            own_low, own_high = scope.range(value)
+            if not (own_low > -inf and own_high < inf):
+                raise NotTranslatable(value, "its range is not bounded; bound the symbols that it reads")
+            difference = result - multiplied(scale, translate(value, EITHER))
+            scope.require(difference <= scale * (high - own_low) * (1 - branch))
+            scope.require(difference >= scale * (low - own_high) * (1 - branch))
         scope.require(pyo.quicksum(branches) == 1)
-        return result
-
-    def _tie(
-        self,
-        result: PyomoExpression,
-        value: PyomoExpression,
-        branch: PyomoExpression,
-        spread: float,
-        scope: Scope,
-    ) -> None:
-        scope.require(result - value <= spread * (1 - branch))
-        scope.require(value - result <= spread * (1 - branch))
+        return result / scale
 
 
 def _indicator(condition: Basic, scope: Scope, translate: Translate) -> PyomoExpression:
-    """A binary that is 1 exactly when the condition holds."""
+    """A binary that is 1 exactly when the condition holds; conditions that recur share theirs."""
+    if (condition, EITHER) not in scope.translated:
+        scope.translated[condition, EITHER] = _new_indicator(condition, scope, translate)
+    return scope.translated[condition, EITHER]
+
+
+def _new_indicator(condition: Basic, scope: Scope, translate: Translate) -> PyomoExpression:
     holds = scope.binary()
     if condition == True:  # noqa: E712  (SymPy's true)
         scope.require(holds >= 1)
@@ -90,10 +93,23 @@ def _indicator(condition: Basic, scope: Scope, translate: Translate) -> PyomoExp
     if not isinstance(condition, (Le, Lt, Ge, Gt)):
         raise NotTranslatable(condition, "only <=, <, >= and > are translated")
     sign = 1 if isinstance(condition, (Le, Lt)) else -1
-    difference = sign * (condition.lhs - condition.rhs)
-    low, high = scope.range(difference)
-    value = translate(difference, EITHER)
+    left, right = _comparable(condition, scope)
+    difference = sign * (left - right)
+    scale = scale_of(scope.range(difference))
+    low, high = (scale * end for end in scope.range(difference))
+    if not (low > -inf and high < inf):
+        raise NotTranslatable(condition, "its range is not bounded; bound the symbols that it reads")
+    value = multiplied(scale, translate(difference, EITHER))
     edge = MARGIN if isinstance(condition, (Lt, Gt)) else 0.0
     scope.require(value <= -edge + (high + MARGIN) * (1 - holds))
     scope.require(value >= (MARGIN - edge) * (1 - holds) + (low - MARGIN) * holds)
     return holds
+
+
+def _comparable(condition: Basic, scope: Scope) -> tuple[Basic, Basic]:
+    """Both sides, or their logarithms where a power with a decided exponent is compared with a number."""
+    left, right = condition.lhs, condition.rhs
+    powered = isinstance(left, Pow) and not left.exp.is_number and scope.range(left.base)[0] > 0
+    if powered and right.is_number and right > 0:
+        return log_power(left), log(right)
+    return left, right

@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 from pyomo.core.expr.numeric_expr import LinearExpression
 from sympy import Basic, Symbol
 
+from ..algebra import symbols_of
 from ..lowering import Floats, compile_expressions
-from .scope import Factor, PyomoExpression, Scope, Translate
+from ..program import TOLERANCE
+from .scaling import PyomoExpression
+from .scope import Factor, Scope, Translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,40 @@ def one_hot(expression: Basic, scope: Scope) -> tuple[list[float], list[PyomoExp
     values = table_values(expression, [projection.values for projection in projections])
     if len(projections) == 1:
         return _finite(values[projections[0].tuple_of_row], list(projections[0].factor.hot))
-    cells = np.array(scope.cells(values.size), dtype=object).reshape(values.shape)
-    for axis, projection in enumerate(projections):
-        _tie_marginals(np.moveaxis(cells, axis, 0), projection, scope)
-    return _finite(values.ravel(), list(cells.ravel()))
+    return _finite(values.ravel(), _joint_cells(projections, values.shape, scope))
+
+
+def _joint_cells(
+    projections: list[_Projection], shape: tuple[int, ...], scope: Scope
+) -> list[PyomoExpression]:
+    """The cells of a product, the same ones for all expressions that see the factors alike."""
+    key = tuple((id(p.factor), p.tuple_of_row.tobytes()) for p in projections)
+    if key not in scope.products:
+        cells = np.array(scope.cells(prod(shape)), dtype=object).reshape(shape)
+        for axis, projection in enumerate(projections):
+            _tie_marginals(np.moveaxis(cells, axis, 0), projection, scope)
+        scope.products[key] = list(cells.ravel())
+    return scope.products[key]
+
+
+def forbid(expression: Basic, magnitude: Basic, scope: Scope) -> None:
+    """Forbid every choice at which a discrete expression exceeds `TOLERANCE` times its magnitude.
+
+    Exact where `expression <= 0`, translated, would leave a solver its own tolerance. `magnitude` reads what
+    the expression reads.
+    """
+    projections = [_project(factor, expression) for factor in scope.factors_of(expression)]
+    axes = [projection.values for projection in projections]
+    with np.errstate(invalid="ignore"):
+        allowed = table_values(expression, axes) <= TOLERANCE * table_values(magnitude, axes)
+    if len(projections) == 1:
+        allowed = allowed[projections[0].tuple_of_row]
+        cells = list(projections[0].factor.hot)
+    else:
+        cells = _joint_cells(projections, allowed.shape, scope)
+    scope.require(
+        pyo.quicksum(cell for cell, fine in zip(cells, allowed.ravel(), strict=True) if not fine) <= 0
+    )
 
 
 def table_values(expression: Basic, axes: list[Mapping[Symbol, Floats]]) -> Floats:
@@ -87,7 +120,8 @@ def table_values(expression: Basic, axes: list[Mapping[Symbol, Floats]]) -> Floa
 
 
 def _project(factor: Factor, expression: Basic) -> _Projection:
-    symbols = [symbol for symbol in factor.values if symbol in expression.free_symbols]
+    read = symbols_of(expression)
+    symbols = [symbol for symbol in factor.values if symbol in read]
     stacked = np.stack([factor.values[symbol] for symbol in symbols], axis=1)
     distinct, inverse = np.unique(stacked, axis=0, return_inverse=True)
     values = {symbol: distinct[:, position] for position, symbol in enumerate(symbols)}
