@@ -26,7 +26,7 @@ class Status(StrEnum):
     def sentence(self) -> str:
         """What the status means, for a person."""
         return {
-            Status.PROVEN: "The front is complete as far as the formulas see: nothing untried is predicted better.",
+            Status.PROVEN: "The front is complete: nothing untried is predicted to be better.",
             Status.FEASIBLE: "The deployments are verified; a better one is not ruled out within the gap.",
             Status.INFEASIBLE: "No deployment in the search space meets every service level.",
             Status.FAILED: "No answer was reached; nothing is recommended.",
