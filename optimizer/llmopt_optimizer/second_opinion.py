@@ -46,7 +46,8 @@ def _compared(program: Program, result: SolveResult, other: SolveResult) -> Chec
         return Check(NAME, False, f"SCIP found a better assignment: {numbers}")
     if other.status not in (SolveStatus.OPTIMAL, SolveStatus.INFEASIBLE):
         left = f", bound {_number(other.bound)}" if abs(other.bound) < inf else ""
-        return _none(f"SCIP did not finish in {other.seconds:.0f} s: {numbers}{left}")
+        reason = f" ({other.message})" if other.message else ""
+        return _none(f"SCIP did not finish in {other.seconds:.0f} s{reason}: {numbers}{left}")
     if not _close(theirs, mine):
         return _none(f"SCIP overlooked the first route's assignment, which is feasible and better: {numbers}")
     return Check(NAME, True, f"{numbers}, in {other.seconds:.1f} s")

@@ -8,6 +8,7 @@ from math import inf
 
 import mpmath
 import optimizer_core_naive as naive
+import pyomo.environ as pyo
 import pytest
 from sympy import Add, Float, Integer, Max, Min, Mul, Piecewise, Pow, Symbol, exp, log, sqrt
 
@@ -29,6 +30,7 @@ from llmopt_optimizer.program import (
 from llmopt_optimizer.second_opinion import NAME, NO_OPINION, second_opinion
 from llmopt_optimizer.solution import SolveResult
 from llmopt_optimizer.solvers.outcome import SolveStatus
+from llmopt_optimizer.solvers.scip import ScipBackEnd
 from llmopt_optimizer.solving import solve
 
 N, M, X, COST = (Symbol(name, positive=True) for name in ("n", "m", "x", "cost"))
@@ -198,3 +200,21 @@ def test_what_cannot_be_translated_or_finished_is_no_opinion() -> None:
     check = second_opinion(odd, answer, seconds=20)
     assert check.name == NO_OPINION
     assert "cannot translate" in check.detail
+
+
+@pytest.mark.parametrize("message", ["SCIP: error in LP solver!", "something else"])
+def test_an_error_inside_scip_is_an_outcome(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pyo.ConcreteModel()
+    solver = ScipBackEnd(model)
+
+    def failing(model: object) -> None:
+        raise Exception(message)  # what pyscipopt does
+
+    monkeypatch.setattr(solver._solver, "solve", failing)
+    if message.startswith("SCIP: "):
+        outcome = solver.solve(1.0)
+        assert outcome.status is SolveStatus.ERROR
+        assert outcome.message == message
+    else:
+        with pytest.raises(Exception, match=message):
+            solver.solve(1.0)
