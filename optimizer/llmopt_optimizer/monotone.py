@@ -95,7 +95,7 @@ def _containing(expression: Basic, part: Basic, known: dict[Basic, set[Basic]]) 
 def _opened_log(argument: Basic, ranges: Mapping[Symbol, Range], known: dict[Basic, Range]) -> Range:
     """The range of the logarithm of a product or power of positive parts, which no tiny power spoils."""
     if isinstance(argument, Pow) and bounds(argument.base, ranges, known)[0] > 0:
-        return _product(
+        return product_range(
             bounds(argument.exp, ranges, known), _increasing_image(log, bounds(argument.base, ranges, known))
         )
     if isinstance(argument, Mul):
@@ -120,7 +120,7 @@ def _combined_bounds(expression: Basic, parts: list[Range]) -> Range:
         case Add():
             return sum(lows), sum(highs)
         case Mul():
-            return reduce(_product, parts)
+            return reduce(product_range, parts)
         case Pow():
             return _power(parts[0], parts[1])
         case Max():
@@ -145,7 +145,8 @@ def _increasing_image(function: Callable[..., Expr], part: Range) -> Range:
     return float(low), float(high)
 
 
-def _product(left: Range, right: Range) -> Range:
+def product_range(left: Range, right: Range) -> Range:
+    """The range of a product of two quantities."""
     corners = [0.0 if 0.0 in (x, y) else x * y for x in left for y in right]
     return min(corners), max(corners)
 
@@ -219,7 +220,7 @@ def _product_directions(expression: Mul, ranges: Mapping[Symbol, Range]) -> Dire
     for factor in expression.args:
         part, own = bounds(factor, ranges), directions(factor, ranges)
         result = merged([scaled(result, _sign(part)), scaled(own, _sign(range_so_far))])
-        range_so_far = _product(range_so_far, part)
+        range_so_far = product_range(range_so_far, part)
     return result
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from math import inf
 
 import pyomo.environ as pyo
 from sympy import Basic, Mul, Pow, exp, log
 
-from ..monotone import EITHER
+from ..monotone import EITHER, Range, product_range
 from .scaling import SPAN, PyomoExpression, multiplied, scale_of, unit
 from .scope import NotTranslatable, Scope, Translate
+
+MOST_OPERANDS = 3
+"""Operands of a product between variables of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,30 @@ class SmoothReduction:
         """The operator on the exactly translated arguments, each scaled to about unit size."""
         if isinstance(expression, Pow):
             return _power(expression, scope, translate)
-        arguments = _grouped(expression, scope) if isinstance(expression, Mul) else [expression.args[0]]
-        units = [unit(_operand(part, scope, translate), scope.range(part)) for part in arguments]
-        value, coefficient = units[0]
+        if isinstance(expression, Mul):
+            return _product(expression, scope, translate)
+        argument = translate(expression.args[0], EITHER)
         if isinstance(expression, exp):
-            return pyo.exp(coefficient * value)
-        if isinstance(expression, log):
-            return pyo.log(value) + math.log(coefficient)
-        return math.prod(coefficient for _, coefficient in units) * pyo.prod(value for value, _ in units)
+            return pyo.exp(argument)
+        value, coefficient = unit(argument, scope.range(expression.args[0]))
+        return pyo.log(value) + math.log(coefficient)
+
+
+def _product(expression: Mul, scope: Scope, translate: Translate) -> PyomoExpression:
+    """The product of scaled operands, few at a time: the coefficient of many would be next to nothing."""
+    parts = [(_operand(part, scope, translate), scope.range(part)) for part in _grouped(expression, scope)]
+    while len(parts) > MOST_OPERANDS:
+        first, rest = parts[:MOST_OPERANDS], parts[MOST_OPERANDS:]
+        span = reduce(product_range, (span for _, span in first))
+        value = _multiplied(first)
+        finite = -inf < span[0] <= span[1] < inf
+        parts = [(scope.shared(value, span) if finite else value, span), *rest]
+    return _multiplied(parts)
+
+
+def _multiplied(parts: list[tuple[PyomoExpression, Range]]) -> PyomoExpression:
+    units = [unit(value, span) for value, span in parts]
+    return math.prod(coefficient for _, coefficient in units) * pyo.prod(value for value, _ in units)
 
 
 def _power(expression: Pow, scope: Scope, translate: Translate) -> PyomoExpression:
