@@ -8,8 +8,8 @@ import time
 import sympy as sp
 from harness import Figure, Outcome, timed
 
-from llmopt_optimizer.columns import compile_pool
-from llmopt_optimizer.program import Constraint, Decision, Pool, State, Variant
+from llmopt_optimizer.core.columns import compile_pool
+from llmopt_optimizer.core.program import Constraint, Decision, Pool, State, Variant
 
 TP, N, CHUNK, BATCH = sp.symbols("tp n chunk batch", integer=True, positive=True)
 STEP, GPUS, LATENCY, RATE = sp.symbols("step gpus latency rate", positive=True)

@@ -9,9 +9,9 @@ import numpy as np
 import sympy as sp
 from harness import Figure, Outcome, timed
 
-from llmopt_optimizer.program import Decision, Limit, Objective, Pool, Program, System, Variant
-from llmopt_optimizer.solvers.outcome import SolveStatus
-from llmopt_optimizer.solving import solve
+from llmopt_optimizer.core.program import Decision, Limit, Objective, Pool, Program, System, Variant
+from llmopt_optimizer.core.solvers.outcome import SolveStatus
+from llmopt_optimizer.core.solving import solve
 
 PROGRAMS = 200
 TIGHT = 1e-9

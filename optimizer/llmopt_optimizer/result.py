@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from llmopt_optimizer.core.findings import Check, Relaxation
 from llmopt_problems.deployment import Deployment
 
 
@@ -70,26 +71,6 @@ class Point:
     """Proven bound of the first objective for the box in which the point is optimal, in the metric's unit."""
     gap: float = float("nan")
     """Relative distance of the point's first objective from `bound`; 0 when proven optimal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One independent check of a solver's claim."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Relaxation:
-    """The smallest change of one limit that would make the problem feasible, all others kept."""
-
-    limit: str
-    asked: float
-    needed: float | None
-    """Value at which a deployment exists; None when no value of this limit alone is enough."""
-    unit: str
 
 
 @dataclass(frozen=True, slots=True)

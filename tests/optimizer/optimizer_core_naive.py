@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import sympy
 
-from llmopt_optimizer.program import Assignment, Choice, Pool, Program, System, Variant
+from llmopt_optimizer.core.program import Assignment, Choice, Pool, Program, System, Variant
 
 Values = dict[sympy.Symbol, float]
 Formula = Callable[[Values], float]

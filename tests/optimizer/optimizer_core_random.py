@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import optimizer_core_naive as naive
 from sympy import Expr, Float, Max, Min, Mod, Piecewise, Rational, Symbol, ceiling, exp, floor, log
 
-from llmopt_optimizer.program import (
+from llmopt_optimizer.core.program import (
     Constraint,
     Decision,
     Limit,

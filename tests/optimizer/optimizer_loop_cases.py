@@ -13,12 +13,12 @@ import numpy as np
 import yaml
 from sympy import Symbol
 
-from llmopt_optimizer.columns import Columns, CompiledPool
+from llmopt_optimizer.core.columns import Columns, CompiledPool
+from llmopt_optimizer.core.program import Decision, Program, System
 from llmopt_optimizer.formulation.build import build_program
 from llmopt_optimizer.frozen import from_traffic
 from llmopt_optimizer.loop.prediction import Predictor, predictor
 from llmopt_optimizer.loop.study import Study, open_study
-from llmopt_optimizer.program import Decision, Program, System
 from llmopt_optimizer.scenario import Scenario, resolve
 from llmopt_optimizer.symbols import frozen_symbols
 from llmopt_problems import Problem, load

@@ -8,15 +8,20 @@ import optimizer_core_naive as naive
 import pytest
 from optimizer_core_random import Case, random_case
 
-from llmopt_optimizer.direct import solve_direct
-from llmopt_optimizer.enumeration import enumerate_front
-from llmopt_optimizer.pareto import Front, pareto
-from llmopt_optimizer.preparation import CompiledProgram, compile_program, tabulate_program, unpruned_table
-from llmopt_optimizer.program import Program
-from llmopt_optimizer.solution import SolveResult
-from llmopt_optimizer.solvers.outcome import SolveStatus
-from llmopt_optimizer.solving import COLUMNS, solve
-from llmopt_optimizer.translation.scope import NotTranslatable
+from llmopt_optimizer.core.direct import solve_direct
+from llmopt_optimizer.core.enumeration import enumerate_front
+from llmopt_optimizer.core.pareto import Front, pareto
+from llmopt_optimizer.core.preparation import (
+    CompiledProgram,
+    compile_program,
+    tabulate_program,
+    unpruned_table,
+)
+from llmopt_optimizer.core.program import Program
+from llmopt_optimizer.core.solution import SolveResult
+from llmopt_optimizer.core.solvers.outcome import SolveStatus
+from llmopt_optimizer.core.solving import COLUMNS, solve
+from llmopt_optimizer.core.translation.scope import NotTranslatable
 
 QUICK_BATCH = 25
 SLOW_BATCH = 200

@@ -8,12 +8,12 @@ import pytest
 from mpmath import mp, mpf
 from sympy import Integer, Max, Mod, Piecewise, Rational, Symbol, ceiling, floor
 
-from llmopt_optimizer.certify import certified
-from llmopt_optimizer.direct import solve_direct
-from llmopt_optimizer.evaluation import EvaluationError, evaluate
-from llmopt_optimizer.exact import precise_value
-from llmopt_optimizer.preparation import Tabulated, compile_program, tabulate_program
-from llmopt_optimizer.program import (
+from llmopt_optimizer.core.certify import certified
+from llmopt_optimizer.core.direct import solve_direct
+from llmopt_optimizer.core.evaluation import EvaluationError, evaluate
+from llmopt_optimizer.core.exact import precise_value
+from llmopt_optimizer.core.preparation import Tabulated, compile_program, tabulate_program
+from llmopt_optimizer.core.program import (
     Assignment,
     Choice,
     Constraint,
@@ -26,10 +26,10 @@ from llmopt_optimizer.program import (
     System,
     Variant,
 )
-from llmopt_optimizer.solution import SolveResult
-from llmopt_optimizer.solvers.outcome import SolveStatus
-from llmopt_optimizer.solving import solve
-from llmopt_optimizer.translation.scope import NotTranslatable
+from llmopt_optimizer.core.solution import SolveResult
+from llmopt_optimizer.core.solvers.outcome import SolveStatus
+from llmopt_optimizer.core.solving import solve
+from llmopt_optimizer.core.translation.scope import NotTranslatable
 
 N, B, X, COST, STEP = (Symbol(name, positive=True) for name in ("n", "b", "x", "cost", "step"))
 

@@ -11,9 +11,9 @@ import pytest
 from optimizer_core_random import LOAD, random_case
 from sympy import Expr, Integer, Max, Min, Piecewise, Rational, Symbol, ceiling, floor
 
-from llmopt_optimizer.columns import decode, encode, tabulate
-from llmopt_optimizer.lowering import compile_expressions
-from llmopt_optimizer.program import (
+from llmopt_optimizer.core.columns import decode, encode, tabulate
+from llmopt_optimizer.core.lowering import compile_expressions
+from llmopt_optimizer.core.program import (
     Choice,
     Constraint,
     Decision,
@@ -24,7 +24,7 @@ from llmopt_optimizer.program import (
     System,
     Variant,
 )
-from llmopt_optimizer.states import smallest_roots
+from llmopt_optimizer.core.states import smallest_roots
 
 N, C, X, T, LOSS = (Symbol(name, positive=True) for name in ("n", "c", "x", "t", "loss"))
 
@@ -194,7 +194,7 @@ def test_unknown_symbols_are_named(change: object, message: str) -> None:
 
 
 def test_metrics_that_a_system_lacks_are_named() -> None:
-    from llmopt_optimizer.program import Objective
+    from llmopt_optimizer.core.program import Objective
 
     with pytest.raises(ProgramError, match="'latency'"):
         Program((System("s", (pool(),), {"m": T}),), (Objective("latency"),))

@@ -10,9 +10,18 @@ import pytest
 from optimizer_core_random import random_case
 from sympy import Symbol
 
-from llmopt_optimizer.conflicts import explain_infeasible
-from llmopt_optimizer.program import Constraint, Decision, Limit, Objective, Pool, Program, System, Variant
-from llmopt_optimizer.solving import solve
+from llmopt_optimizer.core.conflicts import explain_infeasible
+from llmopt_optimizer.core.program import (
+    Constraint,
+    Decision,
+    Limit,
+    Objective,
+    Pool,
+    Program,
+    System,
+    Variant,
+)
+from llmopt_optimizer.core.solving import solve
 
 N, G, L = (Symbol(name, positive=True) for name in ("n", "gpus", "latency"))
 

@@ -12,11 +12,11 @@ import pyomo.environ as pyo
 import pytest
 from sympy import Add, Float, Integer, Max, Min, Mul, Piecewise, Pow, Symbol, exp, log, sqrt
 
-from llmopt_optimizer.algebra import larger, smaller, substituted, where_above
-from llmopt_optimizer.direct import solve_direct
-from llmopt_optimizer.exact import precise_value
-from llmopt_optimizer.monotone import bounds
-from llmopt_optimizer.program import (
+from llmopt_optimizer.core.algebra import larger, smaller, substituted, where_above
+from llmopt_optimizer.core.direct import solve_direct
+from llmopt_optimizer.core.exact import precise_value
+from llmopt_optimizer.core.monotone import bounds
+from llmopt_optimizer.core.program import (
     Constraint,
     Decision,
     Limit,
@@ -27,11 +27,11 @@ from llmopt_optimizer.program import (
     System,
     Variant,
 )
-from llmopt_optimizer.second_opinion import NAME, NO_OPINION, second_opinion
-from llmopt_optimizer.solution import SolveResult
-from llmopt_optimizer.solvers.outcome import SolveStatus
-from llmopt_optimizer.solvers.scip import ScipBackEnd
-from llmopt_optimizer.solving import solve
+from llmopt_optimizer.core.second_opinion import NAME, NO_OPINION, second_opinion
+from llmopt_optimizer.core.solution import SolveResult
+from llmopt_optimizer.core.solvers.outcome import SolveStatus
+from llmopt_optimizer.core.solvers.scip import ScipBackEnd
+from llmopt_optimizer.core.solving import solve
 
 N, M, X, COST = (Symbol(name, positive=True) for name in ("n", "m", "x", "cost"))
 

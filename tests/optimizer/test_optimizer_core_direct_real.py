@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from llmopt_optimizer.direct import solve_direct
+from llmopt_optimizer.core.direct import solve_direct
+from llmopt_optimizer.core.program import Number, Pool, Program, System
+from llmopt_optimizer.core.second_opinion import NAME, second_opinion
+from llmopt_optimizer.core.solvers.outcome import SolveStatus
+from llmopt_optimizer.core.solving import solve
 from llmopt_optimizer.formulation.build import build_program, needed_only
 from llmopt_optimizer.frozen import from_traffic
-from llmopt_optimizer.program import Number, Pool, Program, System
 from llmopt_optimizer.scenario import resolve
-from llmopt_optimizer.second_opinion import NAME, second_opinion
-from llmopt_optimizer.solvers.outcome import SolveStatus
-from llmopt_optimizer.solving import solve
 from llmopt_problems import load
 
 SMALL: dict[str, tuple[Number, ...]] = {

@@ -10,8 +10,8 @@ import pytest
 from optimizer_core_random import attribute
 from sympy import Add, Max, Min, Mul, Piecewise, Symbol, ceiling, exp, log, sqrt
 
-from llmopt_optimizer.dominance import nondominated, undominated_rows
-from llmopt_optimizer.monotone import DOWN, EITHER, UP, bounds, directions
+from llmopt_optimizer.core.dominance import nondominated, undominated_rows
+from llmopt_optimizer.core.monotone import DOWN, EITHER, UP, bounds, directions
 
 A, B, C = (Symbol(name, real=True) for name in "abc")
 

@@ -7,10 +7,10 @@ import math
 import pytest
 from sympy import Expr, Max, Symbol, sqrt
 
-from llmopt_optimizer.pareto import pareto
-from llmopt_optimizer.program import Decision, Limit, Objective, Pool, Program, System, Variant
-from llmopt_optimizer.solvers.outcome import SolveStatus
-from llmopt_optimizer.solving import ENUMERATION, solve
+from llmopt_optimizer.core.pareto import pareto
+from llmopt_optimizer.core.program import Decision, Limit, Objective, Pool, Program, System, Variant
+from llmopt_optimizer.core.solvers.outcome import SolveStatus
+from llmopt_optimizer.core.solving import ENUMERATION, solve
 
 N, A, B, C, D = (Symbol(name, positive=True) for name in ("n", "a", "b", "c", "d"))
 
@@ -76,7 +76,7 @@ def naive_front(vectors: set[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def test_spaces_too_large_to_enumerate_keep_their_open_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmopt_optimizer.pareto.COMPLETION_CELLS", 0)
+    monkeypatch.setattr("llmopt_optimizer.core.pareto.COMPLETION_CELLS", 0)
     values = tuple(range(1, 200))
     front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=0.7)
     assert not front.complete

@@ -15,7 +15,7 @@ from optimizer_loop_cases import Formulas, formulas, random_parameters
 from sympy import Symbol
 
 from llmopt_calibration.step.rules import layout_violations
-from llmopt_optimizer.columns import Columns, decode
+from llmopt_optimizer.core.columns import Columns, decode
 from llmopt_optimizer.errors import DeploymentError
 from llmopt_optimizer.loop.service import pool_memory
 from llmopt_optimizer.symbols import frozen_symbols

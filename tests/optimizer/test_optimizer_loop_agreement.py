@@ -21,11 +21,11 @@ from optimizer_loop_cases import (
     problem_of,
 )
 
+from llmopt_optimizer.core.program import Assignment, Choice
 from llmopt_optimizer.formulation.deployments import deployment_of
 from llmopt_optimizer.frozen import from_traffic
 from llmopt_optimizer.loop.service import workbench
 from llmopt_optimizer.loop.simulation import simulations
-from llmopt_optimizer.program import Assignment, Choice
 from llmopt_optimizer.result import Estimate
 from llmopt_optimizer.scenario import resolve
 

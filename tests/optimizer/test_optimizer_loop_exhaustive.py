@@ -20,12 +20,12 @@ import pytest
 from optimizer_loop_cases import VARIED_LENGTHS, problem_of
 
 from llmopt_calibration.step.rules import layout_violations
+from llmopt_optimizer.core.program import Assignment, Choice
 from llmopt_optimizer.loop.conclusion import concluded
 from llmopt_optimizer.loop.rounds import AGREEMENT, Ledger, run_rounds
 from llmopt_optimizer.loop.siblings import refused_siblings
 from llmopt_optimizer.loop.study import Study, open_study
 from llmopt_optimizer.loop.trials import Trial, covers, judged, verified
-from llmopt_optimizer.program import Assignment, Choice
 from llmopt_optimizer.result import Result, Status
 from llmopt_optimizer.scenario import resolve
 from llmopt_problems import Problem

@@ -11,9 +11,9 @@ import pytest
 from optimizer_loop_cases import KINDS, Rows, formulas, random_rows
 from sympy import Symbol
 
-from llmopt_optimizer.evaluation import evaluate
-from llmopt_optimizer.exact import DIGITS, Value, precise_values
-from llmopt_optimizer.program import Assignment, Choice, Objective, State, Variant
+from llmopt_optimizer.core.evaluation import evaluate
+from llmopt_optimizer.core.exact import DIGITS, Value, precise_values
+from llmopt_optimizer.core.program import Assignment, Choice, Objective, State, Variant
 
 RELATIVE = 1e-9
 STEP = mpmath.mpf(10) ** -12

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from optimizer_loop_cases import Formulas, Rows, formulas, random_rows
 
-from llmopt_optimizer.columns import decode
+from llmopt_optimizer.core.columns import decode
+from llmopt_optimizer.core.program import Assignment
 from llmopt_optimizer.formulation.deployments import deployment_of
 from llmopt_optimizer.loop.service import pool_memory
-from llmopt_optimizer.program import Assignment
 from llmopt_optimizer.symbols import frozen_symbols, spread_symbol
 from llmopt_problems.deployment import Deployment
 from llmopt_problems.metrics_catalog import STATISTICS

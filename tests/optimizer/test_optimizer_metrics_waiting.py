@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sympy import Float, Integer, Symbol
 
-from llmopt_optimizer.lowering import compile_expressions
+from llmopt_optimizer.core.lowering import compile_expressions
 from llmopt_optimizer.metrics.waiting import (
     UTILISATION_CEILING,
     Queue,

@@ -8,9 +8,10 @@ import pytest
 import llmopt
 from llmopt_optimizer import loop
 from llmopt_optimizer.answer import Answer
+from llmopt_optimizer.core.findings import Check
 from llmopt_optimizer.output.record import read_document
 from llmopt_optimizer.output.summary import problem_summary
-from llmopt_optimizer.result import Check, Estimate, Point, Result, Round, Status, Verdict
+from llmopt_optimizer.result import Estimate, Point, Result, Round, Status, Verdict
 from llmopt_problems import load
 from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
 

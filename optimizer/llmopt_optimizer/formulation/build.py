@@ -14,7 +14,8 @@ from sympy import Expr, Integer
 from llmopt_calibration.memory import MemorySymbols, memory_law
 from llmopt_calibration.step import SymbolicLayout, step_law
 from llmopt_calibration.step.rules import layout_rules
-from llmopt_optimizer.algebra import symbols_of
+from llmopt_optimizer.core.algebra import symbols_of
+from llmopt_optimizer.core.program import Constraint, Objective, Pool, Program, System, Variant
 from llmopt_optimizer.formulation.deployments import PREFILL_BATCH_CAP
 from llmopt_optimizer.formulation.domains import decisions_of
 from llmopt_optimizer.formulation.levels import limit_of
@@ -22,7 +23,6 @@ from llmopt_optimizer.formulation.pool import MemoryInputs, PoolInputs, Surround
 from llmopt_optimizer.formulation.systems import Offer, aggregated_system, disaggregated_system
 from llmopt_optimizer.formulation.transfers import transfer_between
 from llmopt_optimizer.frozen import Frozen
-from llmopt_optimizer.program import Constraint, Objective, Pool, Program, System, Variant
 from llmopt_optimizer.scenario import Scenario, Site
 from llmopt_optimizer.symbols import PoolSymbols, frozen_symbols, pool_symbols
 from llmopt_problems.deployment import Mode, Role

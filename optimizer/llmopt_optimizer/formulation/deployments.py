@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llmopt_optimizer.program import Assignment, Choice, Number
+from llmopt_optimizer.core.program import Assignment, Choice, Number
 from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, RouterPolicy
 
 PREFILL_BATCH_CAP = 256

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from sympy import Expr, Symbol
 
-from llmopt_optimizer.algebra import larger, smaller
+from llmopt_optimizer.core.algebra import larger, smaller
+from llmopt_optimizer.core.program import State
 from llmopt_optimizer.formulation.pool import (
     PROBABILITIES,
     MemoryInputs,
@@ -35,7 +36,6 @@ from llmopt_optimizer.metrics.waiting import (
     routed_queue,
     wait_quantile_s,
 )
-from llmopt_optimizer.program import State
 from llmopt_optimizer.symbols import FrozenSymbols
 from llmopt_problems.metrics_catalog import Statistic
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmopt_optimizer.program import Decision
+from llmopt_optimizer.core.program import Decision
 from llmopt_optimizer.symbols import PoolSymbols
 from llmopt_problems.deployment import Role
 from llmopt_problems.schema.search import Search

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from llmopt_optimizer.core.program import Limit
 from llmopt_optimizer.output.formatting import level_text as level_text
-from llmopt_optimizer.program import Limit
 from llmopt_problems.schema.service import ServiceLevel
 
 

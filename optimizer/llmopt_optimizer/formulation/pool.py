@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from sympy import Expr
 
 from llmopt_calibration.step import StepLaw
+from llmopt_optimizer.core.program import Constraint, State
 from llmopt_optimizer.metrics.resources import Utilisation, gpus, power_w
-from llmopt_optimizer.program import Constraint, State
 from llmopt_optimizer.symbols import FrozenSymbols, PoolSymbols
 from llmopt_problems.deployment import Role, RouterPolicy
 from llmopt_problems.hardware.spec import AcceleratorSpec

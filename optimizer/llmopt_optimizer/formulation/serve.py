@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from sympy import Expr, Symbol
 
-from llmopt_optimizer.algebra import larger, smaller, where_above
+from llmopt_optimizer.core.algebra import larger, smaller, where_above
+from llmopt_optimizer.core.program import Constraint, State
 from llmopt_optimizer.formulation.pool import (
     PROBABILITIES,
     PoolFormulas,
@@ -28,7 +29,6 @@ from llmopt_optimizer.metrics.serving import (
     work_per_s,
 )
 from llmopt_optimizer.metrics.waiting import Queue, mean_wait_s, routed_queue, wait_quantile_s
-from llmopt_optimizer.program import Constraint, State
 from llmopt_problems.metrics_catalog import Statistic
 
 

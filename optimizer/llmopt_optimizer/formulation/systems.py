@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from sympy import Add, Expr, Integer, Max
 
+from llmopt_optimizer.core.program import Constraint, Decision, Pool, System, Variant
 from llmopt_optimizer.formulation.disaggregated import (
     Transfer,
     closed_loop_place_waits,
@@ -27,7 +28,6 @@ from llmopt_optimizer.formulation.pool import PoolFormulas, PoolInputs, Surround
 from llmopt_optimizer.formulation.serve import serve_formulas
 from llmopt_optimizer.metrics.pools import decoding
 from llmopt_optimizer.metrics.service import ServiceParts, service_metrics
-from llmopt_optimizer.program import Constraint, Decision, Pool, System, Variant
 from llmopt_optimizer.symbols import attribute_symbol
 from llmopt_problems.deployment import Mode, Role
 from llmopt_problems.metrics_catalog import STATISTICS

@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from llmopt_optimizer.core.findings import Check
+from llmopt_optimizer.core.pareto import FrontPoint
+from llmopt_optimizer.core.program import Objective
 from llmopt_optimizer.formulation.levels import level_text
 from llmopt_optimizer.loop.refusal import refused
 from llmopt_optimizer.loop.rounds import AGREEMENT, Ledger
 from llmopt_optimizer.loop.study import Study
 from llmopt_optimizer.loop.trials import Trial, nondominated, verified
-from llmopt_optimizer.pareto import FrontPoint
-from llmopt_optimizer.program import Objective
-from llmopt_optimizer.result import Check, Point, Result, Status, Verdict
+from llmopt_optimizer.result import Point, Result, Status, Verdict
 from llmopt_problems.schema.service import ServiceLevel
 
 BINDING = 0.02

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sympy import Symbol
 
-from llmopt_optimizer.columns import CompiledPool, compile_pool
-from llmopt_optimizer.lowering import Floats, Function, compile_expressions
-from llmopt_optimizer.program import Assignment, Choice, Decision, Program, Variant
+from llmopt_optimizer.core.columns import CompiledPool, compile_pool
+from llmopt_optimizer.core.lowering import Floats, Function, compile_expressions
+from llmopt_optimizer.core.program import Assignment, Choice, Decision, Program, Variant
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from llmopt_optimizer.conflicts import explain_infeasible
+from llmopt_optimizer.core.conflicts import explain_infeasible
+from llmopt_optimizer.core.findings import Relaxation
+from llmopt_optimizer.core.solvers.outcome import SolveStatus
+from llmopt_optimizer.core.solving import solve
 from llmopt_optimizer.formulation.levels import level_text
 from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.rounds import Ledger
 from llmopt_optimizer.loop.study import Study
 from llmopt_optimizer.loop.trials import Trial
-from llmopt_optimizer.result import Relaxation, Result, Status
-from llmopt_optimizer.solvers.outcome import SolveStatus
-from llmopt_optimizer.solving import solve
+from llmopt_optimizer.result import Result, Status
 from llmopt_optimizer.symbols import frozen_symbols
 from llmopt_problems.metrics_catalog import METRICS
 from llmopt_problems.schema.service import ServiceLevel

@@ -13,15 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from llmopt_optimizer.core.pareto import Front, FrontPoint
+from llmopt_optimizer.core.program import Assignment, Objective
+from llmopt_optimizer.core.solvers.outcome import SolveStatus
 from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.refit import remeasured
 from llmopt_optimizer.loop.siblings import refused_siblings, settled_siblings
 from llmopt_optimizer.loop.study import Study, pilots
 from llmopt_optimizer.loop.trials import Trial, covers, judged, verified
-from llmopt_optimizer.pareto import Front, FrontPoint
-from llmopt_optimizer.program import Assignment, Objective
 from llmopt_optimizer.result import Progress, Round, Verdict
-from llmopt_optimizer.solvers.outcome import SolveStatus
 
 AGREEMENT = 0.01
 """Relative improvement below which a prediction is not worth a simulation: the noise of both."""

@@ -13,9 +13,9 @@ from itertools import product
 
 from sympy import Symbol
 
+from llmopt_optimizer.core.program import Assignment, Choice, Number, Objective, Program
 from llmopt_optimizer.loop.study import Study
 from llmopt_optimizer.loop.trials import Trial
-from llmopt_optimizer.program import Assignment, Choice, Number, Objective, Program
 
 SAME = 1e-9
 """Relative difference below which two predictions are one."""

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from llmopt_optimizer.core.pareto import Front, pareto
+from llmopt_optimizer.core.preparation import CompiledProgram, compile_program
+from llmopt_optimizer.core.program import Assignment, Limit, Objective, Program, Sense
+from llmopt_optimizer.core.solving import solve
 from llmopt_optimizer.formulation.build import build_program, needed_only
 from llmopt_optimizer.formulation.deployments import deployment_of
 from llmopt_optimizer.frozen import Frozen, from_traffic
 from llmopt_optimizer.loop.prediction import Predictor, predictor
 from llmopt_optimizer.loop.service import workbench
 from llmopt_optimizer.loop.simulation import Simulations, simulations
-from llmopt_optimizer.pareto import Front, pareto
-from llmopt_optimizer.preparation import CompiledProgram, compile_program
-from llmopt_optimizer.program import Assignment, Limit, Objective, Program, Sense
 from llmopt_optimizer.scenario import Scenario
-from llmopt_optimizer.solving import solve
 from llmopt_problems.deployment import Deployment
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from llmopt_optimizer.core.program import Assignment, Objective
 from llmopt_optimizer.loop.observation import Observation
-from llmopt_optimizer.program import Assignment, Objective
 from llmopt_optimizer.result import Estimate, Verdict
 from llmopt_problems import Problem
 from llmopt_problems.schema.service import ServiceLevel

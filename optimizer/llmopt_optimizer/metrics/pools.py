@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sympy import Expr, Integer, Symbol, ceiling
 
 from llmopt_calibration.step import StepLaw
-from llmopt_optimizer.algebra import larger, smaller
+from llmopt_optimizer.core.algebra import larger, smaller
 from llmopt_optimizer.metrics.batches import Batch, decode_batch, prefill_batch, total
 from llmopt_optimizer.symbols import FrozenSymbols, PoolSymbols
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sympy import Expr
 
-from llmopt_optimizer.algebra import larger, smaller
+from llmopt_optimizer.core.algebra import larger, smaller
 from llmopt_optimizer.symbols import PoolSymbols
 from llmopt_problems.hardware.spec import AcceleratorSpec
 

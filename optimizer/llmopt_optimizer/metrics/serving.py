@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from sympy import Expr, Float, Symbol, exp
 
 from llmopt_calibration.step import StepLaw
-from llmopt_optimizer.algebra import larger, smaller
+from llmopt_optimizer.core.algebra import larger, smaller
 from llmopt_optimizer.metrics.batches import Batch, Quantity, decode_batch, total
 from llmopt_optimizer.metrics.waiting import CLOSED_LOOP_CEILING, Queue, mean_wait_s
 from llmopt_optimizer.symbols import FrozenSymbols, PoolSymbols

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sympy import Expr, Integer, log, sqrt
 
-from llmopt_optimizer.algebra import larger, smaller, where_above
+from llmopt_optimizer.core.algebra import larger, smaller, where_above
 from llmopt_problems.deployment import RouterPolicy
 
 UTILISATION_CEILING = 0.995

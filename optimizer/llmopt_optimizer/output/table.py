@@ -15,9 +15,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from llmopt_optimizer.core.findings import Check
 from llmopt_optimizer.output import formatting as fmt
 from llmopt_optimizer.output.frames import metric_names
-from llmopt_optimizer.result import Check, Point, Result, Status
+from llmopt_optimizer.result import Point, Result, Status
 from llmopt_problems.metrics_catalog import STATISTICS
 
 PIPED_WIDTH = 120

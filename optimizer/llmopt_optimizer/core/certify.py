@@ -13,10 +13,10 @@ from math import inf
 
 from .enumeration import enumerate_front
 from .evaluation import Evaluation, EvaluationError, evaluate
+from .findings import Check
 from .preparation import Tabulated, unpruned_table
 from .program import TOLERANCE, Assignment, Program
 from .refuter import best_neighbour
-from .result import Check
 from .solution import SolveResult
 from .solvers.outcome import SolveStatus
 

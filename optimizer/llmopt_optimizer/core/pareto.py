@@ -22,10 +22,10 @@ import numpy as np
 from .certify import point_checks
 from .deadline import DeadlineError
 from .enumeration import enumerate_front, resolved_front
+from .findings import Check
 from .preparation import CompiledProgram
 from .program import Assignment, Program
 from .resolution import CostScale, cost_scale
-from .result import Check
 from .selection import Selected, SelectionModel, build_selection
 from .solution import relative_gap
 from .solvers.outcome import SolveStatus

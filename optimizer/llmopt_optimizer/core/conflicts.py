@@ -12,9 +12,9 @@ import time
 from dataclasses import dataclass, replace
 
 from .deadline import DeadlineError
+from .findings import Relaxation
 from .preparation import CompiledProgram, compile_program
 from .program import Limit, Objective, Program, Sense
-from .result import Relaxation
 from .solvers.outcome import SolveStatus
 from .solving import open_space, solve_space
 

@@ -12,8 +12,8 @@ from math import inf, isfinite
 
 from .certify import point_checks
 from .direct import AGREEMENT, solve_direct
+from .findings import Check
 from .program import Program
-from .result import Check
 from .solution import SolveResult
 from .solvers.outcome import SolveStatus
 from .translation.scope import NotTranslatable

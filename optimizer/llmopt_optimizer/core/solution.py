@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
+from .findings import Check
 from .program import Assignment
-from .result import Check
 from .solvers.outcome import SolveStatus
 
 
