@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from llmopt_calibration.sources.errors import SourceError
 from llmopt_calibration.sources.measurements import Provenance, sha256_of
 
 PACKAGE = "aiconfigurator_core"
@@ -73,9 +74,13 @@ def _version(root: Path) -> str:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The named columns of a Parquet table; `ValueError` names the file and the columns that it lacks."""
+    """The named columns of a Parquet table; `SourceError` names the file and the columns that it lacks."""
     frame = pd.read_parquet(path)
     missing = [name for name in columns if name not in frame.columns]
     if missing:
-        raise ValueError(f"{path}: lacks the columns {missing}; it has {sorted(frame.columns)}")
+        raise SourceError(
+            path,
+            f"lacks the columns {missing}",
+            f"a table of that name has them; this has {sorted(frame.columns)}",
+        )
     return frame[list(columns)]

@@ -131,7 +131,12 @@ def read_serving_points(path: Path) -> ServingRows:
     if frame.empty:
         raise ValueError(f"{path}: the table has no rows")
     cells = ({str(key): str(cell) for key, cell in row.items()} for row in frame.to_dict(orient="records"))
-    return ServingRows(frame, tuple(_checked(row) for row in _unique(cells)), sha256_of(path))
+    return ServingRows(frame, checked_rows(cells), sha256_of(path))
+
+
+def checked_rows(cells: Iterable[dict[str, str]]) -> tuple[ServingPoint | PointError, ...]:
+    """Rows of text, by column name, each as a point or as the reason why it is none."""
+    return tuple(_checked(row) for row in _unique(cells))
 
 
 def _unique(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
