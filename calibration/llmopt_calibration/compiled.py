@@ -160,7 +160,7 @@ def _table(seconds: Tape, work: Tape, largest: int) -> Table:
     return np.concatenate([np.zeros((1, 4)), rows])
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def step_seconds(
     step: StepArrays,
     scratch: NDArray[np.float64],
@@ -184,7 +184,7 @@ def step_seconds(
     return seconds
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def step_work(
     step: StepArrays,
     scratch: NDArray[np.float64],
@@ -211,14 +211,14 @@ def step_work(
     return flops, hbm_bytes, network_bytes
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def _tabulated(step: StepArrays, column: int, n: int, N: int, h: int) -> float:
     if n >= len(step.rank_tokens) or len(step.engine_tokens) <= N or h >= len(step.heads):
         return np.nan
     return step.rank_tokens[n, column] + step.engine_tokens[N, column] + step.heads[h, column]
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def _attention(
     tape: TapeArrays, scratch: NDArray[np.float64], count: float, load: float, C: float, Q: float
 ) -> float:

@@ -6,7 +6,8 @@ model, deployment or law is a new tape, never a new compilation, and all tapes h
 `lowering` makes tapes from SymPy expressions.
 
 What the simulator calls is compiled without run-time memory management (`_nrt=False`): it allocates
-nothing, and counting references to a tape's arrays cost five times more than evaluating it.
+nothing, and counting references to a tape's arrays cost five times more than evaluating it. It is compiled
+into its caller (`forceinline`): a call would copy what describes every array of a step law.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Tape:
         return _evaluate_rows(self.arrays, table, np.empty(self.slots))
 
 
-@njit(cache=True, _nrt=False, error_model="numpy")
+@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
 def apply_operation(op: int, x: float, y: float, z: float) -> float:
     """The value of one instruction; division by zero and logarithms follow IEEE, never raise."""
     if op == MUL:
@@ -109,7 +110,7 @@ def apply_operation(op: int, x: float, y: float, z: float) -> float:
     return _apply_rare(op, x, y)
 
 
-@njit(cache=True, _nrt=False, error_model="numpy")
+@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
 def _apply_rare(op: int, x: float, y: float) -> float:
     if op == POW:
         return x**y
@@ -128,7 +129,7 @@ def _apply_rare(op: int, x: float, y: float) -> float:
     return 1.0 if _holds(op, x, y) else 0.0
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def _holds(op: int, x: float, y: float) -> bool:
     if op == LESS:
         return x < y
@@ -143,7 +144,7 @@ def _holds(op: int, x: float, y: float) -> bool:
     return x == 0.0  # NOT
 
 
-@njit(cache=True, _nrt=False, error_model="numpy")
+@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
 def evaluate_tape(tape: TapeArrays, scratch: NDArray[np.float64]) -> None:
     """Run `tape` on the inputs in `scratch[:tape.inputs]`; results are `scratch[tape.outputs]`.
 
