@@ -15,6 +15,7 @@ Mode = Literal["aggregated", "disaggregated"]
 Role = Literal["serve", "prefill", "decode"]
 Mixing = Literal["decode_first", "prefill_first"]
 QueueOrder = Literal["fcfs", "shortest_prompt", "priority"]
+Eviction = Literal["lru", "lfu", "fifo"]
 RouterPolicy = Literal["round_robin", "shortest_queue", "cache_aware", "power_of_two", "central_queue"]
 
 
@@ -126,6 +127,17 @@ class PoolDeployment:
 
 
 @dataclass(frozen=True, slots=True)
+class Caching:
+    """How ranks keep the KV of prefixes. The defaults are those of SGLang and vLLM."""
+
+    eviction: Eviction = "lru"
+    """Which block without users goes first, leaves before what they continue: the one that was used longest
+    ago, by the fewest requests (then longest ago), or the one that was computed first."""
+    page_tokens: int = 16
+    """Tokens of one KV page; SGLang's default is 1, vLLM's 16."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """What is launched: one `serve` pool (aggregated) or a `prefill` and a `decode` pool."""
 
@@ -133,6 +145,8 @@ class Deployment:
     pools: tuple[PoolDeployment, ...]
     router: RouterPolicy = "shortest_queue"
     prefix_cache: bool = True
+    caching: Caching = Caching()
+    """How the prefix cache keeps what it has."""
 
     @property
     def gpus(self) -> int:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from llmopt_problems.deployment import Deployment, PoolDeployment
 from llmopt_problems.traffic.requests import Requests, Workload
+from llmopt_simulator.answers import answer_blocks
 from llmopt_simulator.checks import check_inputs
+from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.kernel.engine import Laws
 from llmopt_simulator.kernel.settings import SETTINGS
@@ -26,6 +28,9 @@ ROUTERS: Final = {
     "central_queue": k.CENTRAL_QUEUE,
 }
 """Router policies by their names in a deployment."""
+
+EVICTIONS: Final = {"lru": k.LRU, "lfu": k.LFU, "fifo": k.FIFO}
+"""Eviction policies by their names in a deployment."""
 
 
 def lay_out(
@@ -50,10 +55,12 @@ def lay_out(
     _place_caches(ranks, nodes, 1 << hash_bits)
     settings = _settings(workload, deployment, service, options, hash_bits)
     records = _requests(requests, blocks)
+    if deployment.prefix_cache:
+        records["answer_start"], records["answer_blocks"] = answer_blocks(workload)
     records["key"] = order_keys(requests, deployment.pools[0].scheduling)
     state = _allocate(settings, records, requests.block_ids, ranks, engines, nodes)
     _set_first_events(state, workload, seed)
-    return state._replace(log=np.zeros(log_steps, k.STEP)), _laws(service)
+    return state._replace(log=np.zeros(log_steps, shapes.STEP)), _laws(service)
 
 
 def shareable_blocks(requests: Requests) -> NDArray[np.int64]:
@@ -82,6 +89,7 @@ def _settings(
         "disaggregated": deployment.mode == "disaggregated",
         "closed_loop": workload.concurrency is not None,
         "prefix_cache": deployment.prefix_cache,
+        "eviction": EVICTIONS[deployment.caching.eviction],
         "queue_limit": queue_limit(deployment),
         "grows": deployment.pools[0].scheduling.growth is not None,
         "block_tokens": workload.requests.block_tokens,
@@ -180,7 +188,7 @@ def _allocate(
 ) -> k.State:
     engine_count, rank_count = len(engines), len(ranks)
     front, hash_bits = int(settings["front_ranks"][0]), int(settings["hash_bits"][0])
-    tree = np.zeros(front * nodes, k.NODE)
+    tree = np.zeros(front * nodes, shapes.NODE)
     tree["next"] = np.arange(1, len(tree) + 1)
     return k.State(
         settings=settings,
@@ -189,20 +197,21 @@ def _allocate(
         block_ids=np.ascontiguousarray(block_ids, np.int64),
         ranks=ranks,
         engines=engines,
-        queues=np.zeros(2 * rank_count + 3, k.QUEUE),
+        queues=np.zeros(2 * rank_count + 3, shapes.QUEUE),
         nodes=tree,
+        leaves=np.zeros(len(tree) if settings["eviction"][0] != k.LRU else 0, np.int64),
         table=np.full(front << hash_bits, k.NONE, np.int64),
         scratch=np.zeros(max(1, int(requests["blocks"].max())), np.int64),
         completions=np.zeros(int(ranks["batch_cap"].sum()), np.int64),
         growth=np.zeros(int((ranks["page_tokens"] * ranks["grows"]).sum()), np.int64),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
-        transfers=np.zeros(_most_transfers(settings, requests, ranks), k.TRANSFER),
-        instances=np.zeros(int(ranks["instance"].max()) + 1, k.INSTANCE),
-        sources=np.zeros(engine_count + 3, k.SOURCE),
+        transfers=np.zeros(_most_transfers(settings, requests, ranks), shapes.TRANSFER),
+        instances=np.zeros(int(ranks["instance"].max()) + 1, shapes.INSTANCE),
+        sources=np.zeros(engine_count + 3, shapes.SOURCE),
         ready=np.zeros(engine_count, np.int64),
         totals=np.zeros((engine_count, k.TOTALS)),
         itl=np.zeros(k.ITL_BINS, np.int64),
-        log=np.zeros(0, k.STEP),
+        log=np.zeros(0, shapes.STEP),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from llmopt_simulator.run import Run, simulate
 CASES = 400
 SCHEDULED = 400
 STARVED = 300
+CACHED = 300
 
 
 def check_case(case: int, make, load_helper, kind: str) -> Run:
@@ -21,6 +24,10 @@ def check_case(case: int, make, load_helper, kind: str) -> Run:
         workload, deployment = cases.starved(rng, workload)
     if kind == "scheduled":
         deployment = cases.with_scheduling(rng, deployment)
+    if kind == "cached":
+        deployment = cases.with_caching(rng, cases.with_scheduling(rng, deployment))
+        deployment = replace(deployment, prefix_cache=True)
+        workload = cases.with_conversations(rng, workload)
     if kind != "plain":
         workload = cases.with_classes(rng, workload)
     service = cases.random_service(rng, make, deployment.pools, kind != "plain" and rng.random() < 0.3)
@@ -51,8 +58,14 @@ def test_kernel_equals_the_twin_when_pages_run_out(start: int, make, load_helper
     assert sum(int(run.state.world["retractions"][0]) for run in runs) > 200
 
 
+@pytest.mark.parametrize("start", range(0, CACHED, 100))
+def test_kernel_equals_the_twin_under_every_eviction(start: int, make, load_helper) -> None:
+    for case in range(start, start + 100):
+        check_case(case, make, load_helper, "cached")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "scheduled", "starved"])
+@pytest.mark.parametrize("kind", ["plain", "scheduled", "starved", "cached"])
 def test_kernel_equals_the_twin_on_many_more(make, load_helper, kind: str) -> None:
     for case in range(CASES, CASES + 4000):
         check_case(case, make, load_helper, kind)

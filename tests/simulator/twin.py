@@ -44,7 +44,10 @@ class Twin:
         self.split = deployment.mode == "disaggregated"
         self.concurrency = workload.concurrency
         self.requests = [self._request(workload, i) for i in range(len(workload.requests))]
-        self.batching = Batching(self.block, self.split, deployment.prefix_cache)
+        for later, earlier in enumerate(() if workload.follows is None else workload.follows):
+            self._note_answer(self.requests[later], self.requests[earlier] if earlier >= 0 else None)
+        caching = deployment.caching.eviction
+        self.batching = Batching(self.block, self.split, deployment.prefix_cache, caching)
         self.limit = deployment.pools[0].scheduling.queue_limit
         self.turned_away = 0
         self.engines: list[Engine] = []
@@ -76,6 +79,15 @@ class Twin:
             key = int(r.class_ids[i])
             key = rules.priorities[key] if rules.priorities else key
         return Request(i, arrival, tokens, output, ids, key, tokens)
+
+    def _note_answer(self, later: Request, earlier: Request | None) -> None:
+        """What the earlier turn computes beyond its input, by the later one's names."""
+        if earlier is None or later.input < earlier.input + earlier.output:
+            return
+        shared = len(earlier.blocks)
+        computed = (earlier.input + earlier.output - 1) // self.block
+        if later.blocks[:shared] == earlier.blocks:
+            earlier.answer = later.blocks[shared:computed]
 
     def _build(self, capacities: tuple[int, ...], pages: tuple[int, ...], granules: tuple[int, ...]) -> None:
         instance = 0
@@ -229,13 +241,14 @@ class Twin:
                     self.finish(request)
             for request, tokens in rank.shares:
                 request.computed += tokens
+                self.batching.computed(rank, request)
+            for request, _ in rank.shares:
                 if request.computed == request.prompt:
                     rank.prefilling.remove(request)
                     self.prefilled(rank, request)
             rank.shares, rank.active = [], []
 
     def prefilled(self, rank: Rank, request: Request) -> None:
-        self.batching.insert(rank, request)
         if self.split:
             rank.outstanding -= 1
             self.drain()
@@ -266,7 +279,7 @@ class Twin:
             request.decode_rank.outstanding -= 1
             self.send()
         else:
-            self.batching.release(rank, request)
+            self.batching.release(rank, request, ended=True)
             rank.outstanding -= 1
             self.drain()
         self.users += 1
@@ -312,7 +325,7 @@ class Twin:
         assert request.rank is not None
         assert request.decode_rank is not None
         self.token(request)
-        self.batching.release(request.rank, request)
+        self.batching.release(request.rank, request, ended=False)
         if request.output == 1:
             self.finish(request)
         else:

@@ -11,7 +11,7 @@ from llmopt_calibration.compiled import CompiledStep, step_seconds
 from llmopt_calibration.grid import Grid
 from llmopt_calibration.lowering import lower
 from llmopt_calibration.step.symbols import StepSymbols
-from llmopt_problems.deployment import Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
+from llmopt_problems.deployment import Caching, Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.run import Run
@@ -104,6 +104,34 @@ def random_deployment(rng: np.random.Generator) -> Deployment:
     return Deployment(
         "disaggregated" if split else "aggregated", pools, str(router), bool(rng.random() < 0.8)
     )  # type: ignore[arg-type]
+
+
+def with_conversations(rng: np.random.Generator, workload: Workload) -> Workload:
+    """Every third request or so is the next turn of an earlier one: input, answer, and a new message."""
+    requests, block = workload.requests, workload.requests.block_tokens
+    if workload.concurrency is not None:
+        return workload
+    count, offsets = len(requests), requests.block_offsets
+    paths = [requests.block_ids[offsets[i] : offsets[i + 1]].tolist() for i in range(count)]
+    inputs, fresh = requests.input_tokens.copy(), int(requests.block_ids.max(initial=-1)) + 1
+    follows = np.full(count, -1)
+    for later in range(1, count):
+        earlier = int(rng.integers(0, later))
+        if rng.random() < 0.35 and earlier not in follows and inputs[earlier] < 60:
+            follows[later] = earlier
+            inputs[later] = inputs[earlier] + requests.output_tokens[earlier] + rng.integers(0, 9)
+            more = inputs[later] // block - len(paths[earlier])
+            paths[later] = paths[earlier] + list(range(fresh, fresh + more))
+            fresh += more
+    ids = np.array([key for path in paths for key in path], np.int64)
+    offsets = np.concatenate(([0], np.cumsum([len(path) for path in paths])))
+    longer = replace(requests, input_tokens=inputs, block_ids=ids, block_offsets=offsets)
+    return replace(workload, requests=longer, follows=follows)
+
+
+def with_caching(rng: np.random.Generator, deployment: Deployment) -> Deployment:
+    """The same deployment with another eviction."""
+    return replace(deployment, caching=Caching(str(rng.choice(["lru", "lfu", "fifo"]))))  # type: ignore[arg-type]
 
 
 def with_grids(rng: np.random.Generator, step: CompiledStep) -> CompiledStep:

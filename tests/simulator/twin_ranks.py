@@ -23,7 +23,8 @@ class Request:
     prompt: int = 0
     computed: int = 0
     hit: int = 0  # tokens, of the first admission
-    path: int = 0  # blocks, of this admission
+    path: int = 0  # blocks in use in the tree
+    answer: tuple[int, ...] = ()  # ids of the answer's blocks
     emitted: int = 0
     private: int = 0
     decode_pages: int = 0
@@ -48,6 +49,8 @@ class Node:
     pages: int
     users: int = 0
     used: tuple[float, int] = (0.0, 0)  # release stamp: counter, and depth reversed
+    uses: int = 0
+    made: int = 0
 
 
 @dataclass(eq=False)
@@ -118,9 +121,9 @@ class Rank:
 class Batching:
     """What ranks do, for one block size and one mode of serving."""
 
-    def __init__(self, block: int, split: bool, cached: bool) -> None:
-        self.block, self.split, self.cached = block, split, cached
-        self.releases = self.retractions = 0
+    def __init__(self, block: int, split: bool, cached: bool, eviction: str) -> None:
+        self.block, self.split, self.cached, self.eviction = block, split, cached, eviction
+        self.releases = self.retractions = self.made = 0
 
     # pages
 
@@ -154,9 +157,13 @@ class Batching:
 
     def take(self, rank: Rank, request: Request, pages: int, path: list[tuple[int, ...]]) -> None:
         while rank.free() < pages:
-            del rank.tree[min(rank.evictable(set(path)), key=lambda n: n.used).key]
+            del rank.tree[min(rank.evictable(set(path)), key=self.turn).key]
         rank.used += pages
         request.private += pages
+
+    def turn(self, node: Node) -> object:
+        """What orders leaves that may be evicted."""
+        return {"lru": node.used, "lfu": (node.uses, node.used), "fifo": node.made}[self.eviction]
 
     # a step
 
@@ -206,6 +213,7 @@ class Batching:
             return False
         for key in path:
             rank.tree[key].users += 1
+            rank.tree[key].uses += 1
         request.private, request.path, request.computed = 0, hits, hits * self.block
         if math.isnan(request.admitted):
             request.hit = hits * self.block
@@ -253,12 +261,8 @@ class Batching:
 
     def retract(self, rank: Rank) -> None:
         self.retractions += 1
-        if rank.prefilling:
-            request = rank.prefilling.pop()
-            self.unlock(rank, request, request.path)
-        else:
-            request = rank.decoding.pop()
-            self.unlock(rank, request, len(request.blocks))
+        request = rank.prefilling.pop() if rank.prefilling else rank.decoding.pop()
+        self.unlock(rank, request.blocks[: request.path])
         rank.used -= request.private
         request.private = 0
         request.prompt = request.input + request.emitted
@@ -276,28 +280,45 @@ class Batching:
 
     # the prefix tree
 
-    def insert(self, rank: Rank, request: Request) -> None:
-        rank.refused = None
-        for i in range(request.path, len(request.blocks)):
-            key = request.blocks[: i + 1]
+    def computed(self, rank: Rank, request: Request) -> None:
+        """A step has brought a prefill on: its whole blocks can be hit."""
+        blocks = min(len(request.blocks), request.computed // self.block)
+        if blocks > request.path or request.computed == request.prompt:
+            rank.refused = None
+        self.insert(rank, request, request.blocks[:blocks])
+
+    def insert(self, rank: Rank, request: Request, path: tuple[int, ...]) -> None:
+        for depth in range(request.path, len(path)):
+            key = path[: depth + 1]
             rank.used -= self.block_pages(rank)
             request.private -= self.block_pages(rank)
             if key not in rank.tree:
-                rank.tree[key] = Node(key, self.block_pages(rank))
+                rank.tree[key] = self.node(key, self.block_pages(rank))
             rank.tree[key].users += 1
+            rank.tree[key].uses += 1
+        request.path = max(request.path, len(path))
 
-    def unlock(self, rank: Rank, request: Request, depth: int) -> None:
+    def node(self, key: tuple[int, ...], pages: int) -> Node:
+        self.made += 1
+        return Node(key, pages, made=self.made)
+
+    def unlock(self, rank: Rank, path: tuple[int, ...]) -> None:
         self.releases += 1
-        for i in range(depth):
-            node = rank.tree[request.blocks[: i + 1]]
+        for i in range(len(path)):
+            node = rank.tree[path[: i + 1]]
             node.users -= 1
-            node.used = (float(self.releases), depth - i)
+            node.used = (float(self.releases), len(path) - i)
 
-    def release(self, rank: Rank, request: Request) -> None:
+    def release(self, rank: Rank, request: Request, ended: bool) -> None:
         rank.refused = None
+        answer = request.answer if ended else ()
+        answer = answer[: request.private // self.block_pages(rank)]
+        path = (*request.blocks, *answer)
+        self.insert(rank, request, path)
         rank.used -= request.private
         if self.cached and request.private > 0:
-            key = (*request.blocks, -1 - request.number)
-            rank.tree[key] = Node(key, request.private, 0, (float(self.releases) + 0.5, 0))
+            key = (*path, -1 - request.number)
+            tail = rank.tree[key] = self.node(key, request.private)
+            tail.uses, tail.used = 1, (float(self.releases) + 0.5, 0)
         request.private = 0
-        self.unlock(rank, request, len(request.blocks))
+        self.unlock(rank, path)

@@ -139,11 +139,10 @@ def _retract(s: State, r: int) -> None:
         request = pop(s, prefill)
         q = s.requests[request]
         s.world[0].recomputed_tokens -= q.prompt_tokens - q.computed_tokens
-        unlock_path(s, r, request, q.path_blocks)
     else:
         request = rank.newest
         _stop_decoding(s, r, request)
-        unlock_path(s, r, request, s.requests[request].blocks)
+    unlock_path(s, r, request)
     q = s.requests[request]
     give_pages(s, r, q.private_pages)
     q.private_pages = 0

@@ -103,7 +103,7 @@ def deliver(s: State, now_s: float) -> None:
     q = s.requests[request]
     q.first_token_s = q.token_s = now_s
     sender, receiver = q.rank, q.decode_rank
-    release(s, sender, request)
+    release(s, sender, request, 0)
     s.ranks[sender].full = False
     wake(s, s.ranks[sender].engine, now_s)
     if q.output_tokens == 1:
@@ -212,7 +212,7 @@ def _leave_prefill(s: State, r: int, now_s: float) -> None:
         join_decode(s, r, request)
     else:
         s.ranks[r].outputs -= q.output_tokens
-        release(s, r, request)
+        release(s, r, request, q.answer_blocks)
         _leave_rank(s, r, now_s)
         _finish(s, request, now_s)
 
@@ -226,7 +226,7 @@ def _end_decode(s: State, r: int, now_s: float) -> None:
     rank.outputs -= q.output_tokens
     if not s.settings[0].disaggregated:
         settle(s, r, request, q.input_tokens + q.output_tokens - 1)
-        release(s, r, request)
+        release(s, r, request, q.answer_blocks)
         _leave_rank(s, r, now_s)
     _finish(s, request, now_s)
 

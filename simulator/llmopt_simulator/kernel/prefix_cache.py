@@ -1,11 +1,10 @@
-"""The radix prefix cache of one rank: nodes over chained block ids, reference counts, LRU eviction.
+"""The radix prefix cache of one rank: nodes over chained block ids, reference counts, eviction by `eviction`.
 
 A block id names a block and everything before it, so the tree needs no edges: a prefix is cached as far as
-consecutive ids are in the rank's hash table. A node counts the running requests that use it. Nodes without
-users are in one list, oldest use first, and a request that ends releases its path from the deepest node
-up; a parent is therefore always younger than its children, and the head of the list is always a leaf
-(the free list of vLLM's block pool has the same property). A request's own tail (what follows its shareable
-blocks, and its output) becomes a node that nothing can match and that ages like any other.
+consecutive ids are in the rank's hash table. A node counts the running requests that use it; without users it
+may be evicted. Blocks can be hit as soon as a chunk has computed them, while the request runs. When it ends
+it leaves the blocks of its answer, if a next turn knows them, and its own tail: a node that nothing can match
+and that ages like any other.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.eviction import offer, stamp_new, take_victim, withdraw
 from llmopt_simulator.kernel.state import NONE, State
 
 
@@ -48,12 +48,11 @@ def lock_path(s: State, r: int, count: int) -> None:
 
 @inner
 def evict(s: State, r: int, pages: int) -> None:
-    """Free least recently used nodes until `pages` are free; the caller knows that they suffice."""
+    """Free unused nodes until `pages` are free; the caller knows that they suffice."""
     rank = s.ranks[r]
     while rank.free_pages < pages:
-        index = rank.lru_head
+        index = take_victim(s, r)
         node = s.nodes[index]
-        _unlink(s, r, index)
         if node.key != NONE:
             _forget(s, r, node.key)
         rank.free_pages += node.pages
@@ -64,61 +63,89 @@ def evict(s: State, r: int, pages: int) -> None:
 
 
 @inner
-def insert(s: State, r: int, request: int) -> None:
-    """Hand the computed blocks of a request over to the tree; blocks that are there already are freed."""
-    q, rank = s.requests[request], s.ranks[r]
-    for i in range(q.path_blocks, q.blocks):
-        key = s.block_ids[q.blocks_start + i]
-        node = _find(s, r, key)
-        q.private_pages -= rank.block_pages
-        rank.held_pages -= rank.block_pages
-        if node == NONE:
-            node = _new_node(s, r, key, rank.block_pages)
-            _remember(s, r, key, node)
-            s.nodes[node].users = 1
-        else:
-            _lock(s, r, node)
-            rank.free_pages += rank.block_pages
-            rank.freed_pages += rank.block_pages
+def insert(s: State, r: int, request: int, blocks: int) -> None:
+    """Hand the computed blocks of a request over to the tree, the first `blocks` of its input."""
+    q = s.requests[request]
+    parent = _node_before(s, r, request, q.path_blocks)
+    for i in range(q.path_blocks, blocks):
+        parent = _hold(s, r, request, s.block_ids[q.blocks_start + i], parent)
+    q.path_blocks = blocks
 
 
 @inner
-def release(s: State, r: int, request: int) -> None:
-    """End a request's use of its path and leave its own tail in the cache as a node of its own.
+def release(s: State, r: int, request: int, answer_blocks: int) -> None:
+    """End a request's use of its path and leave its KV in the cache: an answer's blocks, its own tail.
 
     Without a prefix cache the request's pages are simply freed (it has no blocks then).
     """
     q, rank = s.requests[request], s.ranks[r]
+    last = _node_before(s, r, request, q.blocks)
+    answered = 0
+    while answered < answer_blocks and q.private_pages >= rank.block_pages:
+        last = _hold(s, r, request, s.block_ids[q.answer_start + answered], last)
+        answered += 1
     rank.held_pages -= q.private_pages
     if not s.settings[0].prefix_cache:
         rank.free_pages += q.private_pages
         rank.freed_pages += q.private_pages
     elif q.private_pages > 0:
-        _append(s, r, _new_node(s, r, NONE, q.private_pages))
+        offer(s, r, _new_node(s, r, NONE, q.private_pages, last))
     q.private_pages = 0
-    unlock_path(s, r, request, q.blocks)
+    _unlock(s, r, q.answer_start, answered)
+    _unlock(s, r, q.blocks_start, q.blocks)
 
 
 @inner
-def unlock_path(s: State, r: int, request: int, blocks: int) -> None:
-    """End a request's use of its first `blocks` blocks, the deepest first."""
-    q = s.requests[request]
-    for i in range(blocks - 1, -1, -1):
-        node = _find(s, r, s.block_ids[q.blocks_start + i])
+def unlock_path(s: State, r: int, request: int) -> None:
+    """End a request's use of its blocks in the tree."""
+    _unlock(s, r, s.requests[request].blocks_start, s.requests[request].path_blocks)
+
+
+@inner
+def _unlock(s: State, r: int, start: int, count: int) -> None:
+    """End the use of the nodes of `count` ids, the deepest first."""
+    for i in range(start + count - 1, start - 1, -1):
+        node = _find(s, r, s.block_ids[i])
         s.nodes[node].users -= 1
         if s.nodes[node].users == 0:
-            _append(s, r, node)
+            offer(s, r, node)
+
+
+@inner
+def _hold(s: State, r: int, request: int, key: int, parent: int) -> int:
+    """Hand a block's own pages over to the node of its id, below `parent`; freed if there is one already."""
+    q, rank = s.requests[request], s.ranks[r]
+    q.private_pages -= rank.block_pages
+    rank.held_pages -= rank.block_pages
+    node = _find(s, r, key)
+    if node == NONE:
+        node = _new_node(s, r, key, rank.block_pages, parent)
+        _remember(s, r, key, node)
+        s.nodes[node].users = 1
+    else:
+        _lock(s, r, node)
+        rank.free_pages += rank.block_pages
+        rank.freed_pages += rank.block_pages
+    return node
 
 
 @inner
 def _lock(s: State, r: int, node: int) -> None:
     if s.nodes[node].users == 0:
-        _unlink(s, r, node)
+        withdraw(s, r, node)
     s.nodes[node].users += 1
+    s.nodes[node].uses += 1
 
 
 @inner
-def _new_node(s: State, r: int, key: int, pages: int) -> int:
+def _node_before(s: State, r: int, request: int, depth: int) -> int:
+    """The node of the block before number `depth` of a request that holds it, NONE for the first."""
+    return NONE if depth == 0 else _find(s, r, s.block_ids[s.requests[request].blocks_start + depth - 1])
+
+
+@inner
+def _new_node(s: State, r: int, key: int, pages: int, parent: int) -> int:
+    """A node of one use without users, below `parent` or at the root."""
     rank = s.ranks[r]
     index = rank.free_node
     node = s.nodes[index]
@@ -126,36 +153,13 @@ def _new_node(s: State, r: int, key: int, pages: int) -> int:
     rank.tree_pages += pages
     node.key = key
     node.pages = pages
-    node.users = 0
+    node.users = node.children = 0
+    node.uses = 1
+    node.parent = parent
+    if parent != NONE:
+        s.nodes[parent].children += 1
+    stamp_new(s, r, index)
     return index
-
-
-@inner
-def _append(s: State, r: int, index: int) -> None:
-    """Put a node without users at the young end of the list."""
-    rank, node = s.ranks[r], s.nodes[index]
-    rank.evictable_pages += node.pages
-    node.previous = rank.lru_tail
-    node.next = NONE
-    if rank.lru_tail == NONE:
-        rank.lru_head = index
-    else:
-        s.nodes[rank.lru_tail].next = index
-    rank.lru_tail = index
-
-
-@inner
-def _unlink(s: State, r: int, index: int) -> None:
-    rank, node = s.ranks[r], s.nodes[index]
-    rank.evictable_pages -= node.pages
-    if node.previous == NONE:
-        rank.lru_head = node.next
-    else:
-        s.nodes[node.previous].next = node.next
-    if node.next == NONE:
-        rank.lru_tail = node.previous
-    else:
-        s.nodes[node.next].previous = node.previous
 
 
 @inner

@@ -160,7 +160,7 @@ def _take_chunk(s: State, r: int, request: int, taken: int) -> None:
 
 @inner
 def complete_prefills(s: State, r: int, now_s: float) -> int:
-    """Cache the blocks of requests whose prefill ends with this step; how many they are.
+    """Cache the blocks that this step has computed; how many prefills it has completed.
 
     They stay at the head of the rank's prefill queue for the caller to move on.
     """
@@ -168,8 +168,11 @@ def complete_prefills(s: State, r: int, now_s: float) -> int:
     request = first(s, s.settings[0].ranks + r)
     for _ in range(s.queues[s.settings[0].ranks + r].count):
         q = s.requests[request]
+        blocks = min(q.blocks, q.computed_tokens // max(1, s.settings[0].block_tokens))
+        if blocks > q.path_blocks:
+            insert(s, r, request, blocks)
+            s.ranks[r].full = False
         if q.computed_tokens == q.prompt_tokens:
-            insert(s, r, request)
             if np.isnan(q.prefilled_s):
                 q.prefilled_s = now_s
             s.ranks[r].full = False

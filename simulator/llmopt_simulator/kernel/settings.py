@@ -14,6 +14,7 @@ SETTINGS: Final = np.dtype(
         ("disaggregated", "?"),
         ("closed_loop", "?"),
         ("prefix_cache", "?"),
+        ("eviction", "i8"),
         ("queue_limit", "i8"),
         ("grows", "?"),
         ("block_tokens", "i8"),

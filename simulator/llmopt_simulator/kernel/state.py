@@ -32,6 +32,11 @@ POWER_OF_TWO: Final = 3
 CENTRAL_QUEUE: Final = 4
 """Router policies."""
 
+LRU: Final = 0
+LFU: Final = 1
+FIFO: Final = 2
+"""Eviction policies."""
+
 PENDING: Final = 0
 FINISHED: Final = 1
 REJECTED: Final = 2
@@ -77,12 +82,17 @@ REQUEST: Final = np.dtype(
         ("link_s", "f8"),  # when its KV transfer has been set up
         ("blocks_start", "i8"),
         ("blocks", "i8"),  # full blocks that others may share
+        ("answer_start", "i8"),
+        ("answer_blocks", "i8"),  # blocks of its answer that the next turn may find
         ("input_tokens", "i8"),
         ("output_tokens", "i8"),
         ("hit_blocks", "i8"),
         ("computed_tokens", "i8"),  # input whose KV exists: hits and prefill up to the step in progress
         ("prompt_tokens", "i8"),  # what prefill computes: input, and after a retraction output too
-        ("path_blocks", "i8"),  # hits of this admission; `hit_blocks` are those of the first
+        (
+            "path_blocks",
+            "i8",
+        ),  # in use in the tree: hits of this admission, blocks computed since
         ("private_pages", "i8"),  # held by the request alone
         ("decode_pages", "i8"),  # reserved on the decode rank
         ("rank", "i8"),
@@ -149,6 +159,8 @@ RANK: Final = np.dtype(
         ("free_node", "i8"),
         ("lru_head", "i8"),  # least recently used node that nobody holds
         ("lru_tail", "i8"),
+        ("leaves", "i8"),  # nodes in its heap of leaves that nobody holds
+        ("clock", "i8"),  # counts what orders nodes
         ("hash_base", "i8"),
     ],
     align=True,
@@ -181,42 +193,6 @@ ENGINE: Final = np.dtype(
     ],
     align=True,
 )
-NODE: Final = np.dtype(
-    [("key", "i8"), ("previous", "i8"), ("next", "i8"), ("users", "i8"), ("pages", "i8")], align=True
-)
-QUEUE: Final = np.dtype([("head", "i8"), ("tail", "i8"), ("count", "i8")], align=True)
-TRANSFER: Final = np.dtype(
-    [
-        ("request", "i8"),
-        ("sender", "i8"),
-        ("receiver", "i8"),
-        ("left_bytes", "f8"),
-        ("bytes_per_s", "f8"),
-    ],
-    align=True,
-)
-INSTANCE: Final = np.dtype([("sending", "i8"), ("receiving", "i8")], align=True)
-SOURCE: Final = np.dtype(
-    [
-        ("time_s", "f8"),  # of this source's event, infinite when silent
-        ("place", "i8"),  # of this source in the heap
-        ("at_place", "i8"),  # the source at this place of the heap
-    ],
-    align=True,
-)
-STEP: Final = np.dtype(
-    [
-        ("engine", "i8"),
-        ("start_s", "f8"),
-        ("end_s", "f8"),
-        ("decodes", "i8"),  # sequences that got a token, over the ranks
-        ("prefill_tokens", "i8"),
-        ("context", "i8"),  # of the decodes
-        ("pages", "i8"),  # KV pages in use over the ranks when the step was recorded
-    ],
-    align=True,
-)
-"""One step of an engine, in the log that `Run.steps` asks for."""
 WORLD: Final = np.dtype(
     [
         ("now_s", "f8"),
@@ -258,6 +234,8 @@ class State(NamedTuple):
     queues: Records
     """Waiting at rank r: r; in prefill at rank r: ranks + r; then central, dispatch, link set-up."""
     nodes: Records
+    leaves: NDArray[np.int64]
+    """Heaps of every rank: nodes that may be evicted, see `eviction`."""
     table: NDArray[np.int64]
     """Open-addressing hash of every rank: block id to node, NONE where empty."""
     scratch: NDArray[np.int64]

@@ -1,0 +1,56 @@
+"""Records of what a run is made of besides requests, ranks and engines: tree nodes, queues, links, events."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+NODE: Final = np.dtype(
+    [
+        ("key", "i8"),
+        ("previous", "i8"),
+        ("next", "i8"),
+        ("users", "i8"),
+        ("pages", "i8"),
+        ("parent", "i8"),
+        ("children", "i8"),
+        ("uses", "i8"),  # requests that it has served
+        ("order", "i8"),  # its place among leaves that may be evicted: see `eviction`
+        ("place", "i8"),  # in the heap of them
+    ],
+    align=True,
+)
+QUEUE: Final = np.dtype([("head", "i8"), ("tail", "i8"), ("count", "i8")], align=True)
+TRANSFER: Final = np.dtype(
+    [
+        ("request", "i8"),
+        ("sender", "i8"),
+        ("receiver", "i8"),
+        ("left_bytes", "f8"),
+        ("bytes_per_s", "f8"),
+    ],
+    align=True,
+)
+INSTANCE: Final = np.dtype([("sending", "i8"), ("receiving", "i8")], align=True)
+SOURCE: Final = np.dtype(
+    [
+        ("time_s", "f8"),  # of this source's event, infinite when silent
+        ("place", "i8"),  # of this source in the heap
+        ("at_place", "i8"),  # the source at this place of the heap
+    ],
+    align=True,
+)
+STEP: Final = np.dtype(
+    [
+        ("engine", "i8"),
+        ("start_s", "f8"),
+        ("end_s", "f8"),
+        ("decodes", "i8"),  # sequences that got a token, over the ranks
+        ("prefill_tokens", "i8"),
+        ("context", "i8"),  # of the decodes
+        ("pages", "i8"),  # KV pages in use over the ranks when the step was recorded
+    ],
+    align=True,
+)
+"""One step of an engine, in the log that `Run.steps` asks for."""
