@@ -47,10 +47,12 @@ class Fault:
 class RuleError(ValueError):
     """A broken rule found inside the schema, which does not know the place; `loading` makes it a `Fault`."""
 
-    def __init__(self, what: str, rule: str, remedy: str, at: tuple[str | int, ...] = ()) -> None:
-        """`at`: path from the section that raises to the value at fault."""
+    def __init__(
+        self, what: str, rule: str, remedy: str, at: tuple[str | int, ...] = (), offset: int = 0
+    ) -> None:
+        """`at`: path from the section that raises to the value at fault; `offset`: characters into it."""
         super().__init__(what)
-        self.what, self.rule, self.remedy, self.at = what, rule, remedy, at
+        self.what, self.rule, self.remedy, self.at, self.offset = what, rule, remedy, at, offset
 
 
 class ProblemError(Exception):

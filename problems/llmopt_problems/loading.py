@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,17 @@ def _fault(root: Node, error: Any) -> Fault:
     what, rule, remedy = _finding(error, inner, location)
     node = _culprit(spot, rule)
     value = plain(node) if isinstance(node, ScalarNode) else None
-    return fault_at(node, what, rule, remedy, value, spot.path).faults[0]
+    fault = fault_at(node, what, rule, remedy, value, spot.path).faults[0]
+    return _inside_text(fault, node, inner.offset) if isinstance(inner, RuleError) else fault
+
+
+def _inside_text(fault: Fault, node: Node, offset: int) -> Fault:
+    """The fault at a character of a text that stands on one line, after its opening quote."""
+    if not offset or fault.column is None or not isinstance(node, ScalarNode):
+        return fault
+    if node.start_mark.line != node.end_mark.line:
+        return fault
+    return replace(fault, column=fault.column + offset + (node.style in ("'", '"')))
 
 
 def _culprit(spot: Spot, rule: str) -> Node:

@@ -115,15 +115,18 @@ _TABLE = (
     ),
 )
 
-METRICS: Mapping[MetricName, MetricInfo] = MappingProxyType({info.name: info for info in _TABLE})
+METRICS: Mapping[str, MetricInfo] = MappingProxyType({info.name: info for info in _TABLE})
 """Every metric by its name."""
 
 
-def metric_key(metric: MetricName, statistic: Statistic | None = None) -> str:
+def metric_key(metric: str, statistic: Statistic | None = None) -> str:
     """The inner name of a metric: `ttft_p95_s`, `goodput_requests_per_s`, `gpus`.
 
-    Raises ValueError when a statistic is missing or one too many.
+    A metric that the catalog lacks is a problem's own, and its name is its key. Raises ValueError when a
+    statistic is missing or one too many.
     """
+    if metric not in METRICS:
+        return metric
     info = METRICS[metric]
     if info.needs_statistic != (statistic is not None):
         raise ValueError(f"{metric} {'needs a' if info.needs_statistic else 'has no'} statistic")

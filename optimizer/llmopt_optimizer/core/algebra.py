@@ -8,8 +8,9 @@ search.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import comb, prod
 
-from sympy import Basic, Expr, Gt, Max, Min, Mul, Piecewise, Pow, Symbol, sympify
+from sympy import Add, Basic, Expr, Gt, Integer, Max, Min, Mul, Piecewise, Pow, Symbol, sympify
 from sympy.core.relational import Relational
 
 
@@ -42,6 +43,19 @@ def parts_of(*expressions: Basic) -> set[Basic]:
             seen.add(node)
             waiting.extend(node.args)
     return seen
+
+
+def expanded_terms(expression: Basic) -> int:
+    """At most how many terms the expression has when it is multiplied out; counted, not expanded."""
+    match expression:
+        case Add():
+            return sum(map(expanded_terms, expression.args))
+        case Mul():
+            return prod(map(expanded_terms, expression.args))
+        case Pow(exp=Integer(p=power)) if abs(power) > 1:
+            terms = expanded_terms(expression.base)
+            return comb(abs(power) + terms - 1, terms - 1)
+    return 1
 
 
 def symbols_of(*expressions: Basic) -> set[Symbol]:

@@ -35,11 +35,15 @@ from sympy import (
     together,
 )
 
+from .algebra import expanded_terms
+
 Range: TypeAlias = tuple[float, float]
 Directions: TypeAlias = dict[Symbol, int]
 
 UP, DOWN, EITHER = 1, -1, 0
 _EVERYTHING: Range = (-inf, inf)
+MOST_TERMS = 64
+"""Derivatives of expressions with more terms than this, multiplied out, are not looked at."""
 _INCREASING = (Max, Min, ceiling, floor, exp, log)
 
 
@@ -239,6 +243,8 @@ def _power_directions(expression: Pow, parts: list[Directions], ranges: Mapping[
 def _by_derivative(expression: Basic, symbol: Symbol, ranges: Mapping[Symbol, Range]) -> int:
     """The derivative's sign for smooth expressions, where products of the same symbol defeat the rules."""
     if expression.has(Max, Min, Piecewise, ceiling, floor, Abs) or not _finite(expression, ranges):
+        return EITHER
+    if expanded_terms(expression) > MOST_TERMS:  # factoring would take for ever
         return EITHER
     return _sign(bounds(together(expression.diff(symbol)).factor(), ranges))
 

@@ -19,6 +19,7 @@ from llmopt_optimizer.core.program import Constraint, Objective, Pool, Program, 
 from llmopt_optimizer.formulation.deployments import PREFILL_BATCH_CAP
 from llmopt_optimizer.formulation.domains import decisions_of
 from llmopt_optimizer.formulation.levels import limit_of
+from llmopt_optimizer.formulation.own_metrics import with_own_metrics
 from llmopt_optimizer.formulation.pool import MemoryInputs, PoolInputs, Surroundings
 from llmopt_optimizer.formulation.systems import Offer, aggregated_system, disaggregated_system
 from llmopt_optimizer.formulation.transfers import transfer_between
@@ -34,7 +35,10 @@ def build_program(scenario: Scenario, frozen: Frozen) -> Program:
     """The program of a scenario with the numbers of `frozen`; the loop replaces the numbers, nothing else."""
     problem = scenario.problem
     return Program(
-        systems=tuple(_system(scenario, mode) for mode in problem.search.modes),
+        systems=tuple(
+            with_own_metrics(_system(scenario, mode), problem, frozen_symbols())
+            for mode in problem.search.modes
+        ),
         objectives=tuple(Objective(objective.key, objective.sense) for objective in problem.objectives),
         limits=tuple(limit_of(level) for level in problem.slo),
         parameters=frozen.parameters(),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sympy import Float
 
+from llmopt_optimizer.formulation.own_metrics import own_estimates
 from llmopt_optimizer.loop.service import pool_memory
 from llmopt_optimizer.metrics.resources import Utilisation, power_w
 from llmopt_optimizer.metrics.service import LATENCIES
@@ -27,7 +28,7 @@ class Observation:
 
     deployment: Deployment
     metrics: Mapping[str, Estimate]
-    """By `metric_key`."""
+    """By `metric_key`, or by the name of a metric of the problem's own."""
     frozen: Mapping[str, Estimate]
     """By name of the simulator's frozen parameters."""
     memory: Mapping[str, Mapping[str, float]]
@@ -56,6 +57,7 @@ def observation(scenario: Scenario, deployment: Deployment, evidence: Evidence) 
         Estimate(usd_per_s * 1e6, usd_per_s * 1e6, usd_per_s * 1e6), rate
     )
     metrics[metric_key("energy_per_output_token")] = _ratio(power, rate)
+    metrics |= own_estimates(scenario.problem, scenario.traffic, deployment, metrics)
     frozen = {name: _estimate(interval) for name, interval in evidence.frozen.items()}
     return Observation(deployment, metrics, frozen, memory, len(evidence.replications), saturated)
 

@@ -23,9 +23,7 @@ from llmopt_optimizer.loop.study import Study
 from llmopt_optimizer.loop.trials import Trial
 from llmopt_optimizer.result import Result, Status
 from llmopt_optimizer.symbols import frozen_symbols
-from llmopt_problems.metrics_catalog import METRICS
 from llmopt_problems.schema.service import ServiceLevel
-from llmopt_problems.units import inner_unit
 
 EXPLANATION_SECONDS = 60.0
 """Time that explaining may take once the search itself is over."""
@@ -129,4 +127,4 @@ def _relaxation(level: ServiceLevel, trials: Sequence[Trial]) -> Relaxation:
     ]
     finite = [end for end in ends if math.isfinite(end)]
     needed = (min(finite) if upper else max(finite)) if finite else None
-    return Relaxation(level_text(level), level.value, needed, inner_unit(METRICS[level.metric].dimension))
+    return Relaxation(level_text(level), level.value, needed, level.unit_text)

@@ -18,7 +18,6 @@ from llmopt_optimizer.loop.observation import Observation, observation
 from llmopt_optimizer.loop.service import Workbench, service_model
 from llmopt_problems import Problem
 from llmopt_problems.deployment import Deployment
-from llmopt_problems.metrics_catalog import METRICS
 from llmopt_problems.traffic import Workload, sample
 from llmopt_simulator import (
     Evidence,
@@ -104,5 +103,5 @@ def latency_levels(problem: Problem) -> tuple[ServiceLevel, ...]:
     return tuple(
         ServiceLevel(level.metric, level.statistic or "mean", level.value)
         for level in problem.slo
-        if METRICS[level.metric].needs_statistic and level.bound == "at_most"
+        if level.is_latency and level.bound == "at_most"
     )

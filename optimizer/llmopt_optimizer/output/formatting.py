@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from llmopt_problems.deployment import Deployment, PoolDeployment
-from llmopt_problems.metrics_catalog import METRICS, STATISTICS, MetricInfo
+from llmopt_problems.metrics_catalog import METRICS, STATISTICS, MetricInfo, metric_key
 from llmopt_problems.schema.service import ServiceLevel
 from llmopt_problems.units import Dimension
 
@@ -88,8 +88,13 @@ _UNCATALOGED: dict[str, Callable[[float], str]] = {
 
 def _catalog_entry(name: str) -> MetricInfo | None:
     """The catalog's metric that the key `name` belongs to: `ttft_p95_s` belongs to `ttft`."""
-    entries = (info for info in METRICS.values() if name == info.name or name.startswith(f"{info.name}_"))
-    return next(entries, None)
+    return next((info for info in METRICS.values() if name in _keys(info)), None)
+
+
+def _keys(info: MetricInfo) -> list[str]:
+    """The catalog's name and every key under which its numbers travel."""
+    statistics = STATISTICS if info.needs_statistic else (None,)
+    return [info.name, *(metric_key(info.name, statistic) for statistic in statistics)]
 
 
 def metric_value(name: str, value: float) -> str:
@@ -133,7 +138,9 @@ def metric_label(name: str) -> str:
 def level_text(level: ServiceLevel) -> str:
     """A service level as a person says it: `p95 TTFT ≤ 2.00 s`. It starts with the label of its metric."""
     sign = "≤" if level.bound == "at_most" else "≥"
-    return f"{metric_label(level.key)} {sign} {metric_value(level.key, level.value)}"
+    own = level.info is None
+    value = with_unit(level.value, level.unit_text) if own else metric_value(level.key, level.value)
+    return f"{metric_label(level.key)} {sign} {value}"
 
 
 def statistic_of(name: str) -> tuple[str, str] | None:

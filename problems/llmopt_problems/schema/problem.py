@@ -7,11 +7,13 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from ..errors import RuleError
-from ..metrics_catalog import METRICS
+from ..expressions import Definition, checked_definitions, parse
 from .fields import SECTION, Count, Seconds, unit_keys, with_units
+from .formula_names import known_names
+from .own_metrics import MOST_METRICS, OwnMetric, check_formulas, with_own_units
 from .resources import Engine, Hardware, ModelChoice
 from .search import Search
-from .service import Objective, ServiceLevel, check_levels
+from .service import Objective, ServiceLevel, check_direction, check_levels, require_metric
 from .traffic import Traffic
 
 
@@ -53,12 +55,33 @@ class Problem(BaseModel):
     slo: tuple[ServiceLevel, ...] = Field(
         default=(), strict=False, max_length=64, description="Service levels; every one must hold."
     )
+    metrics: dict[str, OwnMetric] = Field(
+        default={}, max_length=MOST_METRICS, description="Metrics of your own: name to formula and unit."
+    )
     search: Search = Field(default=Search(), description="What may be chosen.")
     objectives: tuple[Objective, ...] = Field(
         strict=False, min_length=1, max_length=3, description="One to three; several give a Pareto front."
     )
     verification: Verification = Field(default=Verification(), description="How answers are tested.")
     limits: Limits = Field(default=Limits(), description="When to stop.")
+
+    def definitions(self) -> tuple[Definition, ...]:
+        """The problem's own metrics, each after those that it reads."""
+        formulas = {name: parse(metric.formula) for name, metric in self.metrics.items()}
+        return checked_definitions(formulas, known_names(self))
+
+    _own_units = model_validator(mode="before")(with_own_units)
+
+    @model_validator(mode="after")
+    def _metrics_defined(self) -> Self:
+        check_formulas(self.metrics, known_names(self))
+        for index, level in enumerate(self.slo):
+            require_metric(level.metric, self.metrics, ("slo", index, "metric"))
+        for index, objective in enumerate(self.objectives):
+            require_metric(objective.metric, self.metrics, ("objectives", index, objective.sense))
+            if objective.metric in self.metrics:
+                check_direction(objective, self.metrics[objective.metric].better, ("objectives", index))
+        return self
 
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:
@@ -81,7 +104,7 @@ class Problem(BaseModel):
     @model_validator(mode="after")
     def _goodput_has_levels(self) -> Self:
         levels = (*self.slo, *(level for each in self.traffic.classes for level in each.slo))
-        if any(METRICS[level.metric].needs_statistic for level in levels):
+        if any(level.is_latency for level in levels):
             return self
         for index, objective in enumerate(self.objectives):
             if objective.metric == "goodput":

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
-from typing import Literal, Self
+from collections.abc import Collection, Sequence
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import RuleError
-from ..metrics_catalog import METRICS, STATISTICS, MetricName, Statistic, metric_key
+from ..metrics_catalog import METRICS, STATISTICS, Better, MetricInfo, MetricName, Statistic, metric_key
 from ..units import format_quantity, inner_unit, parse_quantity
 from .fields import SECTION, unit_keys, with_units
 
 Bound = Literal["at_most", "at_least"]
 Sense = Literal["minimize", "maximize"]
+AnyMetric = Annotated[
+    str,
+    WithJsonSchema({"anyOf": [{"enum": list(get_args(MetricName))}, {"pattern": "^[A-Za-z][A-Za-z0-9_]*$"}]}),
+]
+"""A metric of the catalog, or one that the problem defines under `metrics`."""
 
 _METRIC_DIMENSIONS = tuple(dict.fromkeys(info.dimension for info in METRICS.values()))
 _STATISTIC = "mean, p50, p90, p95 or p99 over requests; latency metrics need one, the others have none."
@@ -24,10 +38,13 @@ class ServiceLevel(BaseModel):
     """A bound on one metric. `at_most` and `at_least` are in the inner unit of the metric (seconds, …)."""
 
     model_config = with_units(at_most=_METRIC_DIMENSIONS, at_least=_METRIC_DIMENSIONS)
-    metric: MetricName = Field(description="What is bounded.")
+    metric: AnyMetric = Field(description="What is bounded.")
     statistic: Statistic | None = Field(default=None, description=_STATISTIC)
     at_most: float | None = Field(default=None, description='Upper bound with its unit, such as "2 s".')
     at_least: float | None = Field(default=None, description='Lower bound with its unit, such as "5 req/s".')
+    unit: str | None = Field(
+        default=None, description="Unit of a metric of your own, filled in from `metrics`; else absent."
+    )
     _units = model_validator(mode="before")(unit_keys("at_most", "at_least"))
 
     @property
@@ -51,6 +68,8 @@ class ServiceLevel(BaseModel):
         # Without a valid metric there is no dimension to read the bound in; that error is reported already.
         if value is None or "metric" not in info.data:
             return None
+        if info.data["metric"] not in METRICS:
+            return _plain_number(value)
         number = parse_quantity(value, METRICS[info.data["metric"]].dimension)
         if number < 0:
             raise RuleError("no metric is negative", "bound-negative", "give a bound of 0 or more")
@@ -58,11 +77,36 @@ class ServiceLevel(BaseModel):
 
     @field_serializer("at_most", "at_least", when_used="json-unless-none")
     def _as_quantity(self, value: float) -> str | float:
-        return format_quantity(value, METRICS[self.metric].dimension)
+        return format_quantity(value, METRICS[self.metric].dimension) if self.metric in METRICS else value
+
+    @property
+    def info(self) -> MetricInfo | None:
+        """The catalog's entry; None for a metric of the problem's own."""
+        return METRICS.get(self.metric)
+
+    @property
+    def is_latency(self) -> bool:
+        """Whether the level bounds a statistic over requests."""
+        return self.info is not None and self.info.needs_statistic
+
+    @property
+    def unit_text(self) -> str:
+        """The unit that the bound is kept in; empty for plain numbers."""
+        return inner_unit(self.info.dimension) if self.info is not None else self.unit or ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_metric(cls, data: object) -> object:
+        """A name outside the catalog is a metric of the problem's own, which gave it a unit, or a mistake."""
+        if isinstance(data, dict) and isinstance(data.get("metric"), str) and data.get("unit") is None:
+            require_metric(data["metric"], (), ("metric",))
+        return data
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         check_statistic(self.metric, self.statistic)
+        if self.unit is not None and self.info is not None:
+            raise RuleError("the bound carries its own unit", "slo-unit", "remove unit", ("unit",))
         if (self.at_most is None) == (self.at_least is None):
             raise RuleError(
                 "a service level has one bound",
@@ -76,8 +120,8 @@ class Objective(BaseModel):
     """A metric to minimize or to maximize."""
 
     model_config = SECTION
-    minimize: MetricName | None = Field(default=None, description="Metric to make small.")
-    maximize: MetricName | None = Field(default=None, description="Metric to make large.")
+    minimize: AnyMetric | None = Field(default=None, description="Metric to make small.")
+    maximize: AnyMetric | None = Field(default=None, description="Metric to make large.")
     statistic: Statistic | None = Field(default=None, description=_STATISTIC)
 
     @property
@@ -86,7 +130,7 @@ class Objective(BaseModel):
         return "minimize" if self.minimize is not None else "maximize"
 
     @property
-    def metric(self) -> MetricName:
+    def metric(self) -> str:
         """The metric, whichever the direction."""
         return self.minimize if self.minimize is not None else self.maximize  # type: ignore[return-value]
 
@@ -102,27 +146,53 @@ class Objective(BaseModel):
                 "an objective has one metric", "objective-form", "write minimize: … or maximize: …"
             )
         check_statistic(self.metric, self.statistic)
-        better = METRICS[self.metric].better
-        if better not in ("either", "lower" if self.sense == "minimize" else "higher"):
-            other = "maximize" if self.sense == "minimize" else "minimize"
-            raise RuleError(
-                f"{self.metric} is better {better}",
-                "objective-direction",
-                f"write {other}: {self.metric}",
-                (self.sense,),
-            )
+        if self.metric in METRICS:
+            check_direction(self, METRICS[self.metric].better)
         return self
 
 
-def check_statistic(metric: MetricName, statistic: Statistic | None) -> None:
+def check_direction(objective: Objective, better: Better, at: tuple[str | int, ...] = ()) -> None:
+    """RuleError, at the objective's place, when it makes a metric worse."""
+    if better in ("either", "lower" if objective.sense == "minimize" else "higher"):
+        return
+    other = "maximize" if objective.sense == "minimize" else "minimize"
+    raise RuleError(
+        f"{objective.metric} is better {better}",
+        "objective-direction",
+        f"write {other}: {objective.metric}",
+        (*at, objective.sense),
+    )
+
+
+def _plain_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        what, remedy = (
+            "this is no number in the metric's unit",
+            "give a number, with or without the declared unit",
+        )
+        raise RuleError(what, "quantity", remedy)
+    return float(value)
+
+
+def require_metric(name: str, own: Collection[str], at: tuple[str | int, ...]) -> None:
+    """RuleError, at its place, when neither the catalog nor the problem defines a metric of that name."""
+    known = sorted([*METRICS, *own])
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise RuleError("unknown choice", "unknown-choice", f"{hint}(use one of: {', '.join(known)})", at)
+
+
+def check_statistic(metric: str, statistic: Statistic | None) -> None:
     """RuleError when a latency metric lacks its statistic or another metric has one."""
-    if METRICS[metric].needs_statistic and statistic is None:
+    latency = metric in METRICS and METRICS[metric].needs_statistic
+    if latency and statistic is None:
         raise RuleError(
             f"{metric} needs a statistic",
             "statistic-missing",
             f"add statistic: one of {', '.join(STATISTICS)}",
         )
-    if not METRICS[metric].needs_statistic and statistic is not None:
+    if not latency and statistic is not None:
         raise RuleError(
             f"{metric} is one number a deployment",
             "statistic-unused",
@@ -149,5 +219,5 @@ def check_levels(levels: Sequence[ServiceLevel]) -> None:
 
 
 def _sample(level: ServiceLevel) -> str:
-    unit = inner_unit(METRICS[level.metric].dimension)
+    unit = level.unit_text
     return f'at_most: "2 {unit}"' if unit else "at_most: 2"

@@ -8,7 +8,6 @@ from typing import Self
 from pydantic import BaseModel, Field, model_validator
 
 from ..errors import RuleError
-from ..metrics_catalog import METRICS
 from .arrivals import (
     Arrivals,
     BatchArrivals,
@@ -95,7 +94,7 @@ class RequestClass(BaseModel):
     def _levels_of_a_class(self) -> Self:
         for index, level in enumerate(self.slo):
             place = ("slo", index, "metric")
-            if not METRICS[level.metric].needs_statistic:
+            if not level.is_latency:
                 what = f"{level.metric} is a number of the whole deployment"
                 raise RuleError(what, "class-slo", "move this level to the problem's slo", place)
             if level.metric == "itl":

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import pyomo.environ as pyo
 from sympy import Add, Basic, Mul
 
+from ..algebra import expanded_terms
 from .scaling import PyomoExpression, multiplied
 from .scope import Scope, Translate
+
+MOST_TERMS = 256
+"""Products that have more terms when multiplied out are left to other routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,9 @@ class ExpansionReduction:
     """A product of sums becomes the sum of products, each of which reads fewer factors."""
 
     def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
-        """Products that multiply out to a sum."""
-        return isinstance(expression, Mul) and isinstance(expression.expand(), Add)
+        """Products that multiply out to a sum of not too many terms."""
+        small = isinstance(expression, Mul) and expanded_terms(expression) <= MOST_TERMS
+        return small and isinstance(expression.expand(), Add)
 
     def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
         """The translated terms."""
