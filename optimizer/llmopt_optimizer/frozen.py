@@ -56,6 +56,7 @@ def _traffic_numbers(
     return {
         symbols.request_rate_per_s: (traffic.request_rate_per_s or 1.0, "requests offered a second"),
         symbols.concurrency: (traffic.concurrency or 1, "users of a closed loop"),
+        symbols.think_s: (traffic.mean_think_s, "mean pause of a closed-loop user between requests"),
         symbols.input_tokens: (inputs, "mean input tokens"),
         symbols.decode_tokens: (
             max(traffic.mean_output_tokens - 1, SMALLEST_DECODE_TOKENS),

@@ -51,6 +51,8 @@ class FrozenSymbols:
 
     request_rate_per_s: Symbol
     concurrency: Symbol
+    think_s: Symbol
+    """Mean pause of a closed-loop user between an answer and the next request."""
     input_tokens: Symbol
     """Mean input tokens of a request."""
     decode_tokens: Symbol
@@ -76,6 +78,7 @@ def frozen_symbols() -> FrozenSymbols:
     return FrozenSymbols(
         request_rate_per_s=_positive("request_rate_per_s"),
         concurrency=_positive("concurrency"),
+        think_s=_nonnegative("think_s"),
         input_tokens=_positive("input_tokens"),
         decode_tokens=_positive("decode_tokens"),
         hit_tokens=_nonnegative("hit_tokens"),

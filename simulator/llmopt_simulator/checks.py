@@ -30,6 +30,7 @@ def _problems(
 ) -> Iterator[str]:
     yield from _request_problems(workload.requests)
     yield from _arrival_problems(workload)
+    yield from _turn_problems(workload)
     yield from _pool_problems(deployment, service)
     yield from scheduling_problems(workload.requests, deployment)
     if options.warmup_fraction is not None and not 0.0 <= options.warmup_fraction < 1.0:
@@ -74,8 +75,6 @@ def _arrival_problems(workload: Workload) -> Iterator[str]:
     if workload.concurrency is not None:
         if workload.concurrency < 1:
             yield f"concurrency is {workload.concurrency}: a closed loop needs at least one user"
-        if workload.think_s is not None and np.any(workload.think_s > 0.0):
-            yield "users of a closed loop think between requests, which no run does yet: leave think_s out"
         return
     arrival_s = workload.requests.arrival_s
     if not np.all(np.isfinite(arrival_s)) or arrival_s[0] < 0.0:
@@ -83,6 +82,22 @@ def _arrival_problems(workload: Workload) -> Iterator[str]:
     elif np.any(np.diff(arrival_s) < 0.0):
         i = int(np.argmax(np.diff(arrival_s) < 0.0))
         yield f"request {i + 1} arrives at {arrival_s[i + 1]} s, before request {i}: sort by arrival"
+
+
+def _turn_problems(workload: Workload) -> Iterator[str]:
+    think_s, follows, count = workload.think_s, workload.follows, len(workload.requests)
+    if think_s is not None:
+        if len(think_s) != count:
+            yield f"think_s has {len(think_s)} entries for {count} requests: give one a request, or None"
+        elif not np.all((think_s >= 0.0) & np.isfinite(think_s)):
+            yield "think_s holds a negative, infinite or missing time: give seconds, 0 or more"
+    if follows is None:
+        return
+    if len(follows) != count:
+        yield f"follows has {len(follows)} entries for {count} requests: give one a request, or None"
+    elif np.any((follows >= np.arange(count)) | (follows < -1)):
+        i = int(np.argmax((follows >= np.arange(count)) | (follows < -1)))
+        yield f"request {i} follows request {follows[i]}: name an earlier one, or -1"
 
 
 def _pool_problems(deployment: Deployment, service: ServiceModel) -> Iterator[str]:

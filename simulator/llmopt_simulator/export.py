@@ -28,6 +28,8 @@ def request_columns(run: Run) -> dict[str, NDArray[Any]]:
     was served and whether it is in the measured window, its latencies and the seconds of its phases.
     """
     number = np.arange(len(run.finished))
+    measured = np.zeros(len(number), np.bool_)
+    measured[run.window.members] = True
     return {
         "request": number,
         "class": class_ids(run.workload.requests),
@@ -36,7 +38,7 @@ def request_columns(run: Run) -> dict[str, NDArray[Any]]:
         "rank": run.column("rank"),
         "decode_rank": run.column("decode_rank"),
         "served": run.finished,
-        "measured": (number >= run.window.start) & (number < run.window.stop),
+        "measured": measured,
         **{f"{name}_s": values for name, values in latency_table(run).items() if name != "queueing"},
         **{f"{name}_s": values for name, values in phases(run).items()},
     }

@@ -81,7 +81,7 @@ def _prefix_matches(run: Run, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _variability(run: Run) -> dict[str, float]:
-    arrivals = np.sort(run.column("arrival_s")[run.window.start : run.window.stop])  # rejected ones too
+    arrivals = np.sort(run.column("arrival_s")[run.window.members])  # rejected ones too
     admitted, prefilled, first, finish = (
         _measured(run, run.column(name))
         for name in ("admitted_s", "prefilled_s", "first_token_s", "finish_s")
@@ -95,7 +95,7 @@ def _variability(run: Run) -> dict[str, float]:
 
 def _measured(run: Run, column: NDArray[np.float64]) -> NDArray[np.float64]:
     """The values of the measured requests that were served."""
-    measured = slice(run.window.start, run.window.stop)
+    measured = run.window.members
     return column[measured][run.finished[measured]]
 
 

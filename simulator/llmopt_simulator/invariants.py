@@ -45,7 +45,9 @@ def _check_requests(state: k.State) -> None:
     """Requests injected = finished + rejected; none is left in a queue, a batch or on a link."""
     status, world = state.requests["status"], state.world[0]
     finished, rejected = int(np.sum(status == k.FINISHED)), int(np.sum(status == k.REJECTED))
-    left = int(state.queues["count"].sum() + state.ranks["decodes"].sum() + world["active"])
+    left = int(
+        state.queues["count"].sum() + state.ranks["decodes"].sum() + world["active"] + world["thinking"]
+    )
     _require(
         finished + rejected == len(status) and left == 0 and world["in_system"] == 0,
         "requests conserved",

@@ -80,7 +80,7 @@ def _latency_metrics(
         return {f"{name}_{statistic}_s": math.inf for name in latencies for statistic in _statistics()}
     values = {}
     for name, all_values in latencies.items():
-        measured = slice(run.window.start, run.window.stop)
+        measured = run.window.members
         sample = all_values[measured][members[measured]]
         sample = sample[~np.isnan(sample)]
         values[f"{name}_mean_s"] = float(np.mean(sample)) if len(sample) else math.nan
@@ -103,7 +103,7 @@ def _rates(run: Run, good: NDArray[np.bool_], members: NDArray[np.bool_]) -> dic
     window, finish = run.window, run.column("finish_s")
     inside = members & (finish > window.opens.time_s) & (finish <= window.closes.time_s)
     measured = np.zeros(len(members), np.bool_)
-    measured[window.start : window.stop] = members[window.start : window.stop]
+    measured[window.members] = members[window.members]
     counted = bool(measured.any())
     return {
         "throughput_requests_per_s": window.per_second(inside.sum()),
@@ -129,7 +129,7 @@ def _run_metrics(run: Run, growth: float) -> dict[str, float]:
 
 def _cache_metrics(run: Run) -> dict[str, float]:
     measured = np.zeros(len(run.finished), np.bool_)
-    measured[run.window.start : run.window.stop] = True
+    measured[run.window.members] = True
     measured &= run.finished
     hits, inputs = run.hit_tokens[measured], run.column("input_tokens")[measured]
     return {

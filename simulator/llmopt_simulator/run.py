@@ -23,7 +23,15 @@ from llmopt_simulator.kernel.loop import run_events
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.service import ServiceModel
 from llmopt_simulator.setup import lay_out
-from llmopt_simulator.window import Window, empty_snapshot, found_start, pauses, snapshot
+from llmopt_simulator.window import (
+    Window,
+    empty_snapshot,
+    found_start,
+    last_in_sequence,
+    members,
+    pauses,
+    snapshot,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,16 +98,17 @@ def _run_window(workload: Workload, state: k.State, laws: Laws, options: Simulat
     A window without length (a handful of requests, or all at once) is replaced by the whole run.
     """
     *starts, stop = pauses(workload, options.warmup_fraction)
-    moments = []
-    for request in (*starts, min(stop, len(workload.requests) - 1)):
-        run_events(state, laws, request)
+    last, moments = last_in_sequence(workload), []
+    for request in (*starts, stop):
+        run_events(state, laws, min(request, last))
         moments.append(snapshot(state, float(state.sources["time_s"][-1])))
     run_events(state, laws, k.NONE)
-    start = found_start(state.requests, starts) if options.warmup_fraction is None else starts[0]
-    opens, closes = moments[starts.index(start)], moments[-1]
+    *openings, closes = moments
+    opens = found_start(state.requests, openings) if options.warmup_fraction is None else openings[0]
+    number = opens.arrived, closes.arrived + (stop > last)
     if not opens.time_s < closes.time_s < math.inf:
         opens, closes = empty_snapshot(state), snapshot(state, float(state.world["now_s"][0]))
-    return Window(start, stop, opens, closes)
+    return Window(*number, members(workload, state.requests, *number), opens, closes)
 
 
 def _step_fault(state: k.State) -> str:

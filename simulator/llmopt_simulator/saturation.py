@@ -29,6 +29,8 @@ def backlog_growth(run: Run) -> float:
     if run.workload.concurrency is not None:
         return 0.0
     arrival, finish = (np.sort(run.column(name)[run.finished]) for name in ("arrival_s", "finish_s"))
+    if run.workload.follows is not None:  # later, conversations end and none begins
+        arrival = arrival[arrival <= run.window.closes.time_s]
     half = len(arrival) // 2
     if half < 10 or arrival[-1] <= arrival[half]:
         return 0.0

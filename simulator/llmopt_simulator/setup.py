@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 from llmopt_problems.deployment import Deployment, PoolDeployment
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.answers import answer_blocks
+from llmopt_simulator.arrivals import (
+    most_thinkers,
+    pauses_to_think,
+    set_first_arrival,
+    turn_links,
+)
 from llmopt_simulator.checks import check_inputs
 from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
@@ -58,8 +64,9 @@ def lay_out(
     if deployment.prefix_cache:
         records["answer_start"], records["answer_blocks"] = answer_blocks(workload)
     records["key"] = order_keys(requests, deployment.pools[0].scheduling)
-    state = _allocate(settings, records, requests.block_ids, ranks, engines, nodes)
-    _set_first_events(state, workload, seed)
+    state = _allocate(settings, records, workload, ranks, engines, nodes)
+    state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    set_first_arrival(state, workload)
     return state._replace(log=np.zeros(log_steps, shapes.STEP)), _laws(service)
 
 
@@ -181,7 +188,7 @@ def _place_caches(ranks: k.Records, nodes: int, table: int) -> None:
 def _allocate(
     settings: k.Records,
     requests: k.Records,
-    block_ids: NDArray[np.int64],
+    workload: Workload,
     ranks: k.Records,
     engines: k.Records,
     nodes: int,
@@ -194,7 +201,10 @@ def _allocate(
         settings=settings,
         world=np.zeros(1, k.WORLD),
         requests=requests,
-        block_ids=np.ascontiguousarray(block_ids, np.int64),
+        block_ids=np.ascontiguousarray(workload.requests.block_ids, np.int64),
+        turns=turn_links(workload),
+        think_s=pauses_to_think(workload),
+        thinkers=np.zeros(most_thinkers(workload), shapes.THINKER),
         ranks=ranks,
         engines=engines,
         queues=np.zeros(2 * rank_count + 3, shapes.QUEUE),
@@ -221,15 +231,3 @@ def _most_transfers(settings: k.Records, requests: k.Records, ranks: k.Records) 
         return 0
     front = int(settings["front_ranks"][0])
     return min(len(requests), int(ranks["capacity_pages"][:front].sum()))
-
-
-def _set_first_events(state: k.State, workload: Workload, seed: int) -> None:
-    """Put the first arrival at the top of the event heap (all else is silent) and seed the draws."""
-    arrivals = len(state.sources) - 1
-    state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    state.world["reissues"] = min(workload.concurrency or 0, len(workload.requests))
-    places = np.arange(len(state.sources))
-    places[[0, arrivals]] = arrivals, 0
-    state.sources["place"] = state.sources["at_place"] = places
-    state.sources["time_s"] = np.inf
-    state.sources["time_s"][arrivals] = 0.0 if workload.concurrency else workload.requests.arrival_s[0]

@@ -30,7 +30,7 @@ def phases(run: Run) -> dict[str, NDArray[np.float64]]:
 
 def phase_shares(run: Run) -> dict[str, float]:
     """Share of the measured requests' time that each phase took: `queue_share`, …; they sum to 1."""
-    measured = slice(run.window.start, run.window.stop)
+    measured = run.window.members
     seconds = {name: float(np.nansum(values[measured])) for name, values in phases(run).items()}
     total = sum(seconds.values())
     return {f"{name}_share": spent / total if total > 0.0 else np.nan for name, spent in seconds.items()}

@@ -28,7 +28,7 @@ def run_intervals(run: Run, confidence: float = 0.95) -> dict[str, Interval]:
     Over the measured requests in order of arrival. The whole line where the run is too short for an
     interval (correlated batch means); values are infinite in a saturated run.
     """
-    measured = slice(run.window.start, run.window.stop)
+    measured = run.window.members
     found: dict[str, Interval] = {}
     for name, values in latency_table(run).items():
         sample = np.full(1, np.inf) if is_saturated(run) else values[measured]

@@ -27,6 +27,8 @@ class Snapshot:
     """The sums of a run at one moment."""
 
     time_s: float
+    arrived: int
+    """Requests that have come."""
     totals: NDArray[np.float64]
     """Shape (engines, TOTALS): columns as in `kernel.state`."""
     itl: NDArray[np.int64]
@@ -39,10 +41,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """Requests `start` … `stop - 1` count for latencies, the sums between `opens` and `closes` for rates."""
+    """Arrivals number `start` … `stop - 1` count for latencies, the sums between two moments for rates."""
 
     start: int
     stop: int
+    members: slice | NDArray[np.intp]
+    """Indexes of these requests, in order of arrival."""
     opens: Snapshot
     closes: Snapshot
 
@@ -76,16 +80,34 @@ def pauses(workload: Workload, warmup_fraction: float | None) -> tuple[int, ...]
     return (*starts, stop if stop > starts[-1] + 1 else count)
 
 
-def found_start(requests: k.Records, starts: Sequence[int]) -> int:
-    """The first of `starts` at or after the cut that MSER-5 finds in TTFT and in E2E latency.
+def last_in_sequence(workload: Workload) -> int:
+    """The last request before which a run can pause.
+
+    In an open loop, the last that follows no other: after it conversations go on, but none begins.
+    """
+    if workload.concurrency is not None or workload.follows is None:
+        return len(workload.requests) - 1
+    return int(np.flatnonzero(workload.follows < 0)[-1])
+
+
+def members(workload: Workload, requests: k.Records, start: int, stop: int) -> slice | NDArray[np.intp]:
+    """Indexes of arrivals number `start` … `stop - 1`: requests come in order, but for those who think."""
+    if workload.follows is None and workload.think_s is None:
+        return slice(start, stop)
+    return np.argsort(requests["arrival_s"], kind="stable")[start:stop]
+
+
+def found_start(requests: k.Records, moments: Sequence[Snapshot]) -> Snapshot:
+    """The first of `moments` at or after the cut that MSER-5 finds in TTFT and in E2E latency.
 
     Both are series over the requests in order of arrival; requests that were never served say nothing.
     """
-    served = np.flatnonzero(requests["status"] == k.FINISHED)
-    series = [(requests[end] - requests["arrival_s"])[served] for end in ("first_token_s", "finish_s")]
+    order = np.argsort(requests["arrival_s"], kind="stable")
+    served = np.flatnonzero(requests["status"][order] == k.FINISHED)
+    series = [(requests[end] - requests["arrival_s"])[order][served] for end in ("first_token_s", "finish_s")]
     cut = max(mser(values) for values in series)
-    request = int(served[cut]) if cut else 0
-    return next((start for start in starts if start >= request), starts[-1])
+    number = int(served[cut]) if cut else 0
+    return next((moment for moment in moments if moment.arrived >= number), moments[-1])
 
 
 def snapshot(state: k.State, time_s: float) -> Snapshot:
@@ -93,7 +115,7 @@ def snapshot(state: k.State, time_s: float) -> Snapshot:
     world = state.world[0]
     totals = state.totals + _in_progress(state, time_s)
     sums = float(world["itl_s"]), int(world["prefilled"]), float(world["moved_bytes"])
-    return Snapshot(time_s, totals, state.itl.copy(), *sums)
+    return Snapshot(time_s, int(world["arrived"]), totals, state.itl.copy(), *sums)
 
 
 def _in_progress(state: k.State, time_s: float) -> NDArray[np.float64]:
@@ -112,4 +134,4 @@ def _in_progress(state: k.State, time_s: float) -> NDArray[np.float64]:
 
 def empty_snapshot(state: k.State) -> Snapshot:
     """The sums before anything has happened."""
-    return Snapshot(0.0, np.zeros_like(state.totals), np.zeros_like(state.itl), 0.0, 0, 0.0)
+    return Snapshot(0.0, 0, np.zeros_like(state.totals), np.zeros_like(state.itl), 0.0, 0, 0.0)

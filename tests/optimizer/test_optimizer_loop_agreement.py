@@ -131,6 +131,16 @@ def test_closed_loops(kind: str, count: int, assignment: Assignment) -> None:
     assert -0.5 < error("ttft_mean_s", *both) < 3
 
 
+@pytest.mark.parametrize("assignment", [serve(), split({"instances": 2}, {}, closed=True)])
+def test_thinking_users(assignment: Assignment) -> None:
+    """Sixty users who think for 20 s: throughput within 3%, and with TPOT and request time as above."""
+    arrivals = users(60) | {"think_time": "20 s"}
+    both = predicted_and_simulated("dense_closed", arrivals, assignment)
+    assert abs(error("throughput_tokens_per_s", *both)) < 0.03
+    assert abs(error("tpot_mean_s", *both)) < 0.05
+    assert abs(error("e2e_mean_s", *both)) < 0.05
+
+
 ALONE = [serve(), serve(tp=2, instances=2), split({}, {}), split({"pp": 2}, {})]
 
 

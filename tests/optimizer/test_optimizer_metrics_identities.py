@@ -92,10 +92,11 @@ def test_decode_batches_keep_littles_law(tables: list[Rows]) -> None:
 
 @pytest.mark.parametrize("model", ["dense", pytest.param("moe", marks=SLOW)])
 def test_closed_loops_keep_littles_law(model: str) -> None:
-    """Users = request rate x the time that a request spends, waiting for anything included."""
+    """Users = request rate x the time that a request spends, waiting and thinking before it included."""
     for rows in drawn(f"{model}_closed"):
         decode_s = rows.parameters[F.decode_tokens] * plain(rows, "tpot", "mean")
-        users = rows.metrics["throughput_requests_per_s"] * (plain(rows, "ttft", "mean") + decode_s)
+        cycle_s = rows.parameters[F.think_s] + plain(rows, "ttft", "mean") + decode_s
+        users = rows.metrics["throughput_requests_per_s"] * cycle_s
         np.testing.assert_allclose(users, rows.parameters[F.concurrency], rtol=1e-6)
 
 

@@ -36,7 +36,7 @@ def of_replications(proof: Proof, seed: int) -> dict[str, Interval]:
 def of_one_run(proof: Proof, seed: int) -> dict[str, Interval]:
     """Order statistics with batch means of one long run."""
     run = simulate(proof.source(seed), proof.deployment, proof.service, seed, CUT)
-    values = latency_table(run)["e2e"][run.window.start : run.window.stop]
+    values = latency_table(run)["e2e"][run.window.members]
     percentiles = {
         name: batched_percentile(values, int(name[1:]), 0.95) for name in SOJOURNS if name != "mean"
     }

@@ -39,10 +39,13 @@ class Twin:
         thresholds: tuple[float, float, float] = (0.5, 32.0, 1.0001),
         granules: tuple[int, ...] = (1, 1),
     ) -> None:
+        self.now = 0.0
         self.deployment, self.seconds, self.link, self.thresholds = deployment, seconds, link, thresholds
         self.block = workload.requests.block_tokens
         self.split = deployment.mode == "disaggregated"
         self.concurrency = workload.concurrency
+        self.follows = None if self.concurrency is not None else workload.follows
+        self.think = workload.think_s
         self.requests = [self._request(workload, i) for i in range(len(workload.requests))]
         for later, earlier in enumerate(() if workload.follows is None else workload.follows):
             self._note_answer(self.requests[later], self.requests[earlier] if earlier >= 0 else None)
@@ -55,9 +58,11 @@ class Twin:
         self._build(capacities, pages, granules)
         self.front = [rank for rank in self.ranks if not rank.engine.decode_pool]
         self.back = [rank for rank in self.ranks if rank.engine.decode_pool]
-        self.now, self.turn = 0.0, 0
+        self.turn = 0
         self.sent = 0
-        self.users = self.concurrency or 0
+        self.expected: list[tuple[float, int]] = []
+        for _ in range(min(self.concurrency or 0, len(self.requests))):
+            self.next_of_user()
         self.central: list[Request] = []
         self.dispatch: list[Request] = []
         self.setup: list[Transfer] = []
@@ -115,16 +120,42 @@ class Twin:
     # arrivals and routing
 
     def next_arrival(self) -> float:
-        if self.sent == len(self.requests):
-            return math.inf
-        if self.concurrency is None:
-            return self.requests[self.sent].arrival
-        return self.now if self.users > 0 else math.inf
+        return min([*self.expected, *self.sequence()], default=(math.inf, 0))[0]
+
+    def sequence(self) -> list[tuple[float, int]]:
+        """The next request that waits for nothing."""
+        if self.concurrency is not None:
+            return []
+        while self.sent < len(self.requests) and self.follows is not None and self.follows[self.sent] >= 0:
+            self.sent += 1
+        return [
+            (self.requests[i].arrival, i) for i in range(self.sent, min(self.sent + 1, len(self.requests)))
+        ]
+
+    def next_of_user(self) -> None:
+        if self.sent < len(self.requests):
+            self.expect(self.sent)
+            self.sent += 1
+
+    def expect(self, number: int) -> None:
+        think = 0.0 if self.think is None else float(self.think[number])
+        self.expected.append((self.now + think, number))
+
+    def answered(self, request: Request) -> None:
+        if self.concurrency is not None:
+            self.next_of_user()
+        elif self.follows is not None:
+            for number in range(len(self.requests)):
+                if self.follows[number] == request.number:
+                    self.expect(number)
 
     def arrive(self) -> None:
-        request = self.requests[self.sent]
-        self.sent += 1
-        self.users -= 1
+        coming = min([*self.expected, *self.sequence()])
+        if coming in self.expected:
+            self.expected.remove(coming)
+        else:
+            self.sent += 1
+        request = self.requests[coming[1]]
         request.arrival = self.now
         too_long = self.batching.never_fits(self.front[0], request)
         if self.split:
@@ -153,7 +184,7 @@ class Twin:
 
     def reject(self, request: Request) -> None:
         request.rejected = True
-        self.users += 1
+        self.answered(request)
 
     def route(self, request: Request) -> Rank:
         shortest = min(self.front, key=lambda r: (r.outstanding, r.index))
@@ -282,7 +313,7 @@ class Twin:
             self.batching.release(rank, request, ended=True)
             rank.outstanding -= 1
             self.drain()
-        self.users += 1
+        self.answered(request)
 
     # KV transfer
 

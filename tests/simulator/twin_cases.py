@@ -107,11 +107,15 @@ def random_deployment(rng: np.random.Generator) -> Deployment:
 
 
 def with_conversations(rng: np.random.Generator, workload: Workload) -> Workload:
-    """Every third request or so is the next turn of an earlier one: input, answer, and a new message."""
+    """Users think; of an open loop every third request or so is the next turn of an earlier one.
+
+    It has that one's input and answer, and a new message.
+    """
     requests, block = workload.requests, workload.requests.block_tokens
-    if workload.concurrency is not None:
-        return workload
     count, offsets = len(requests), requests.block_offsets
+    think_s = rng.exponential(rng.choice([0.5, 3.0]), count) * (rng.random(count) < 0.7)
+    if workload.concurrency is not None:
+        return replace(workload, think_s=think_s)
     paths = [requests.block_ids[offsets[i] : offsets[i + 1]].tolist() for i in range(count)]
     inputs, fresh = requests.input_tokens.copy(), int(requests.block_ids.max(initial=-1)) + 1
     follows = np.full(count, -1)
@@ -126,7 +130,7 @@ def with_conversations(rng: np.random.Generator, workload: Workload) -> Workload
     ids = np.array([key for path in paths for key in path], np.int64)
     offsets = np.concatenate(([0], np.cumsum([len(path) for path in paths])))
     longer = replace(requests, input_tokens=inputs, block_ids=ids, block_offsets=offsets)
-    return replace(workload, requests=longer, follows=follows)
+    return replace(workload, requests=longer, think_s=think_s, follows=follows)
 
 
 def with_caching(rng: np.random.Generator, deployment: Deployment) -> Deployment:

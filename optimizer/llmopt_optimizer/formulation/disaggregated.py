@@ -138,13 +138,13 @@ def decode_attributes(
 def closed_loop_state(
     around: Surroundings, parts: Decoding, places: _Places, before_decode_s: Expr, batch: Symbol
 ) -> State:
-    """The decode batch of a closed loop: users of a rank who are not on their way to it.
+    """The decode batch of a closed loop: users of a rank who neither think nor are on their way to it.
 
     `before_decode_s` is the time from a user's request to its place in the batch, queues included.
     """
     users = around.frozen.concurrency / parts.ranks
     rate = batch / (around.frozen.decode_tokens * parts.step_s)
-    equation = smaller(users - rate * before_decode_s, places.slots_of_rank)
+    equation = smaller(users - rate * (around.frozen.think_s + before_decode_s), places.slots_of_rank)
     smallest = smallest_batch(around.frozen)
     return State(batch, equation, smallest, larger(smallest, users), increasing=False)
 
@@ -152,10 +152,10 @@ def closed_loop_state(
 def closed_loop_place_waits(
     around: Surroundings, places: _Places, before_decode_s: Expr, rate_per_s: Expr
 ) -> dict[Statistic, Expr]:
-    """Users who neither decode nor are on their way wait for a place: their number is known, so is their
-    time.
+    """Users who neither think, decode nor are on their way wait for a place: their number is known, so is
+    their time.
     """
-    cycle_s = around.frozen.concurrency / rate_per_s
+    cycle_s = around.frozen.concurrency / rate_per_s - around.frozen.think_s
     wait_s = larger(0, cycle_s - before_decode_s - places.held_s)
     return dict.fromkeys(("mean", *PROBABILITIES), wait_s)
 

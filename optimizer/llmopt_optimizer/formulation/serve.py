@@ -135,9 +135,11 @@ def _open_waits(parts: Serving, waits: _Waits) -> dict[Statistic, Expr]:
 
 
 def _closed_waits(around: Surroundings, parts: Serving) -> dict[Statistic, Expr]:
-    """In a closed loop the users who are not being served wait: their number is known, so is their time."""
+    """Users of a closed loop who neither think nor are served wait: their number gives their time."""
     cycle_s = around.frozen.concurrency / parts.ranks / parts.rank_rate_per_s
-    wait_s = larger(0, cycle_s - parts.prefill_s - around.frozen.decode_tokens * parts.step_s)
+    wait_s = larger(
+        0, cycle_s - around.frozen.think_s - parts.prefill_s - around.frozen.decode_tokens * parts.step_s
+    )
     return dict.fromkeys(("mean", *PROBABILITIES), wait_s)
 
 

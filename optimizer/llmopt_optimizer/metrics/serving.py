@@ -101,12 +101,14 @@ def closed_loop_batch(
 ) -> Expr:
     """Right-hand side of the balance of users on a rank: decoding, prefilling, and waiting for prefill.
 
-    No more than `slots` of a rank's users are in service at a time; the others wait outside and hold nothing.
+    Users who think are elsewhere (Little: rate x pause). No more than `slots` of a rank's other users are in
+    service at a time; the rest wait outside and hold nothing.
     """
-    inside = smaller(frozen.concurrency / parts.ranks, slots)
+    rate_per_s = batch / (frozen.decode_tokens * parts.step_s)
+    inside = smaller(frozen.concurrency / parts.ranks - rate_per_s * frozen.think_s, slots)
     turn_s = mean_wait_s(prefill_load(parts), parts.prefill_s, queue, CLOSED_LOOP_CEILING)
     before_decode_s = turn_s + parts.prefill_s + parts.residual_s
-    return inside - batch / (frozen.decode_tokens * parts.step_s) * before_decode_s
+    return inside - rate_per_s * before_decode_s
 
 
 def prefill_load(parts: Serving) -> Expr:

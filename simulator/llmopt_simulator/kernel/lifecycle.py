@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from llmopt_simulator.kernel.arrivals import answered, take_arrival
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.engine import Laws, record_run, wake
-from llmopt_simulator.kernel.events import arrival_source, first, pop, push, set_event
+from llmopt_simulator.kernel.events import first, pop, push, set_event
 from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
 from llmopt_simulator.kernel.kv_transfer import leave_link, set_up
 from llmopt_simulator.kernel.prefix_cache import release
@@ -33,8 +34,7 @@ from llmopt_simulator.kernel.waiting import enqueue
 @inner
 def arrive(s: State, now_s: float) -> None:
     """Let the next request into the system, or reject it because it can never fit."""
-    request = s.world[0].next_request
-    _schedule_next_arrival(s, now_s)
+    request = take_arrival(s)
     s.requests[request].arrival_s = now_s
     if _never_fits(s, request):
         _reject(s, request, now_s)
@@ -75,7 +75,7 @@ def _is_full(s: State, queue: int) -> bool:
 @inner
 def _reject(s: State, request: int, now_s: float) -> None:
     s.requests[request].status = REJECTED
-    _reissue(s, now_s)
+    answered(s, request, now_s)
 
 
 @inner
@@ -121,29 +121,6 @@ def _central_queue(s: State) -> int:
 @inner
 def _dispatch_queue(s: State) -> int:
     return 2 * s.settings[0].ranks + 1
-
-
-@inner
-def _schedule_next_arrival(s: State, now_s: float) -> None:
-    w = s.world[0]
-    w.next_request += 1
-    time_s = np.inf
-    if s.settings[0].closed_loop:
-        w.reissues -= 1
-        if w.reissues > 0 and w.next_request < len(s.requests):
-            time_s = now_s
-    elif w.next_request < len(s.requests):
-        time_s = s.requests[w.next_request].arrival_s
-    set_event(s, arrival_source(s), time_s)
-
-
-@inner
-def _reissue(s: State, now_s: float) -> None:
-    """In a closed loop, the user whose request is over sends the next one."""
-    if s.settings[0].closed_loop:
-        s.world[0].reissues += 1
-        if s.world[0].next_request < len(s.requests):
-            set_event(s, arrival_source(s), now_s)
 
 
 @inner
@@ -242,7 +219,7 @@ def _finish(s: State, request: int, now_s: float) -> None:
         give_pages(s, q.decode_rank, q.decode_pages)
         s.ranks[q.decode_rank].outstanding -= 1
         _dispatch(s, now_s)
-    _reissue(s, now_s)
+    answered(s, request, now_s)
 
 
 @inner

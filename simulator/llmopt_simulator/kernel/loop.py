@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from llmopt_simulator.kernel.arrivals import is_pause
 from llmopt_simulator.kernel.compiling import entry, inner
 from llmopt_simulator.kernel.engine import Laws, record_run, start_ready, steps_ended
 from llmopt_simulator.kernel.events import arrival_source, link_source
 from llmopt_simulator.kernel.kv_transfer import enter_link
 from llmopt_simulator.kernel.lifecycle import arrive, deliver, end_steps
-from llmopt_simulator.kernel.state import FAULT_CLOCK, FAULT_NONE, State
+from llmopt_simulator.kernel.state import FAULT_CLOCK, FAULT_NONE, NONE, State
 
 
 @entry
 def run_events(s: State, laws: Laws, pause_at: int) -> None:
-    """Run until request `pause_at` is about to arrive, no event is left, or `world.fault` names a fault.
+    """Run until request `pause_at` (NONE: never) is about to arrive, no event is left, or a fault.
 
     Call it again to go on. At a pause every step that has ended is recorded.
     """
@@ -28,7 +29,7 @@ def run_events(s: State, laws: Laws, pause_at: int) -> None:
             return
         elif time_s < w.now_s:
             w.fault = FAULT_CLOCK
-        elif source == arrival_source(s) and w.next_request == pause_at:
+        elif pause_at != NONE and source == arrival_source(s) and is_pause(s, pause_at):
             _record_ended(s, laws, time_s)
             return
         else:

@@ -32,6 +32,9 @@ TRANSFER: Final = np.dtype(
     ],
     align=True,
 )
+TURN: Final = np.dtype([("follows", "i8"), ("follower", "i8"), ("sibling", "i8")], align=True)
+"""The request that a request waits for, the first one that waits for it, the next with the same `follows`."""
+THINKER: Final = np.dtype([("time_s", "f8"), ("request", "i8")], align=True)
 INSTANCE: Final = np.dtype([("sending", "i8"), ("receiving", "i8")], align=True)
 SOURCE: Final = np.dtype(
     [

@@ -196,8 +196,9 @@ ENGINE: Final = np.dtype(
 WORLD: Final = np.dtype(
     [
         ("now_s", "f8"),
-        ("next_request", "i8"),
-        ("reissues", "i8"),  # closed loop: users about to send
+        ("called", "i8"),  # next request of the sequence, or that a user of a closed loop will take
+        ("arrived", "i8"),
+        ("thinking", "i8"),  # requests in the heap of those that will arrive after a pause
         ("in_system", "i8"),
         ("counted_s", "f8"),  # time up to which `request_s` is integrated
         ("request_s", "f8"),  # integral of the number of requests in the system
@@ -229,6 +230,12 @@ class State(NamedTuple):
     world: Records
     requests: Records
     block_ids: NDArray[np.int64]
+    turns: Records
+    """Shape (n,), or (0,) where no request follows another."""
+    think_s: NDArray[np.float64]
+    """Shape (n,), or (0,) where nobody thinks."""
+    thinkers: Records
+    """Heap of the requests that will arrive after a pause."""
     ranks: Records
     engines: Records
     queues: Records
