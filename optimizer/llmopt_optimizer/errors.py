@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class DeploymentError(Exception):
     """A deployment that cannot be launched: which pool, which rule, what to do."""
+
+
+class LaunchError(Exception):
+    """A deployment that an engine cannot be told to run: which part, which engine, what to do."""

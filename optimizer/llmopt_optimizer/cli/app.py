@@ -153,6 +153,46 @@ def validate(
     _finish(work, debug)
 
 
+@app.command(epilog=EXIT_CODES_HELP)
+def launch(
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="A result.json, or the directory that a solve wrote.")
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="[sglang|vllm|dynamo|llm-d|kubernetes]",
+            help="What starts it; default: the engine of the problem.",
+        ),
+    ] = None,
+    point: Annotated[
+        int,
+        typer.Option("--point", min=1, help="Which deployment of the front, as the printed table counts."),
+    ] = 1,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write the file here instead of printing it.")
+    ] = None,
+    engine_version: Annotated[
+        str | None,
+        typer.Option("--engine-version", help="Version of SGLang or vLLM; default: the newest known."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="REPOSITORY|PATH", help="The weights to serve.")
+    ] = None,
+    image: Annotated[str | None, typer.Option("--image", help="Container image for manifests.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the commands or the manifest that start a deployment of RESULT."""
+
+    def work() -> ExitCode:
+        from .launching import LaunchRequest, run_launch
+
+        return run_launch(LaunchRequest(result, target, point, out, engine_version, model, image))
+
+    _finish(work, debug)
+
+
 @app.command()
 def catalog(
     section: Annotated[

@@ -6,7 +6,7 @@ its data file.
 """
 
 from llmopt_problems.catalog.hardware import accelerator, accelerator_names, link, link_names
-from llmopt_problems.catalog.models import model, model_names, model_source
+from llmopt_problems.catalog.models import model, model_names, model_repository, model_source
 from llmopt_problems.models.config import model_from_config
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "model",
     "model_from_config",
     "model_names",
+    "model_repository",
     "model_source",
 ]

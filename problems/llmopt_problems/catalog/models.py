@@ -32,6 +32,11 @@ def model_source(name: str) -> str:
     return str(_configs()[name]["_source"])
 
 
+def model_repository(name: str) -> str | None:
+    """The Hugging Face repository of the model with this catalog name; None without published weights."""
+    return next((alias for alias in _aliases(_configs()[name]) if "/" in alias), None)
+
+
 def _aliases(config: Mapping[str, object]) -> list[str]:
     aliases = config["_aliases"]
     assert isinstance(aliases, list)

@@ -1,0 +1,1 @@
+"""Inventory files from published packages, read as text: the packages are never imported or run."""
