@@ -34,7 +34,7 @@ HBM_BYTES: Final = 2
 NETWORK_BYTES: Final = 3
 """Columns of the tables."""
 
-_STATE_SLOTS: Final = 4
+_STATE_SLOTS: Final = 6
 
 
 class StepArrays(NamedTuple):
@@ -50,7 +50,7 @@ class StepArrays(NamedTuple):
     decode_work: TapeArrays
     """Inputs b, K; outputs FLOP, HBM bytes, network bytes."""
     prefill_seconds: TapeArrays
-    """Inputs p, A, C, Q."""
+    """Inputs p, A, C, Q, and b and K: decodes in the same kernel can slow prefill down."""
     prefill_work: TapeArrays
 
 
@@ -149,7 +149,7 @@ def _state(symbols: StepSymbols) -> Mapping[Sees, tuple[Symbol, ...]]:
         "engine_tokens": (symbols.N,),
         "heads": (symbols.h,),
         "decode": (symbols.b, symbols.K),
-        "prefill": (symbols.p, symbols.A, symbols.C, symbols.Q),
+        "prefill": (symbols.p, symbols.A, symbols.C, symbols.Q, symbols.b, symbols.K),
         "step": (),
     }
 
@@ -178,9 +178,11 @@ def step_seconds(
         return 0.0
     seconds = step.constant[SECONDS] + _tabulated(step, SECONDS, b + p, N, h)
     if b > 0:
-        seconds += _attention(step.decode_seconds, scratch, float(b), K, 0.0, 0.0)
+        _see_decodes(scratch, b, K)
+        seconds += _attention(step.decode_seconds, scratch)
     if p > 0:
-        seconds += _attention(step.prefill_seconds, scratch, float(p), A, C, Q)
+        _see_prefill(scratch, p, A, C, Q, b, K)
+        seconds += _attention(step.prefill_seconds, scratch)
     return seconds
 
 
@@ -203,11 +205,16 @@ def step_work(
     flops = step.constant[FLOPS] + _tabulated(step, FLOPS, b + p, N, h)
     hbm_bytes = step.constant[HBM_BYTES] + _tabulated(step, HBM_BYTES, b + p, N, h)
     network_bytes = step.constant[NETWORK_BYTES] + _tabulated(step, NETWORK_BYTES, b + p, N, h)
-    for tape, count, load in ((step.decode_work, b, K), (step.prefill_work, p, A)):
-        if count > 0:
-            flops += _attention(tape, scratch, float(count), load, C, Q)
-            hbm_bytes += scratch[tape.outputs[1]]
-            network_bytes += scratch[tape.outputs[2]]
+    if b > 0:
+        _see_decodes(scratch, b, K)
+        flops += _attention(step.decode_work, scratch)
+        hbm_bytes += scratch[step.decode_work.outputs[1]]
+        network_bytes += scratch[step.decode_work.outputs[2]]
+    if p > 0:
+        _see_prefill(scratch, p, A, C, Q, b, K)
+        flops += _attention(step.prefill_work, scratch)
+        hbm_bytes += scratch[step.prefill_work.outputs[1]]
+        network_bytes += scratch[step.prefill_work.outputs[2]]
     return flops, hbm_bytes, network_bytes
 
 
@@ -219,13 +226,27 @@ def _tabulated(step: StepArrays, column: int, n: int, N: int, h: int) -> float:
 
 
 @njit(cache=True, _nrt=False, forceinline=True)
-def _attention(
-    tape: TapeArrays, scratch: NDArray[np.float64], count: float, load: float, C: float, Q: float
-) -> float:
-    """The first output of an attention tape; the others stay in `scratch`."""
-    scratch[0] = count
-    scratch[1] = load
-    scratch[2] = C  # a decode tape has two inputs and writes its constants over these
+def _see_decodes(scratch: NDArray[np.float64], b: int, K: float) -> None:
+    """Write the inputs of a decode tape."""
+    scratch[0] = b
+    scratch[1] = K
+
+
+@njit(cache=True, _nrt=False, forceinline=True)
+def _see_prefill(
+    scratch: NDArray[np.float64], p: int, A: float, C: float, Q: float, b: int, K: float
+) -> None:
+    """Write the inputs of a prefill tape."""
+    scratch[0] = p
+    scratch[1] = A
+    scratch[2] = C
     scratch[3] = Q
+    scratch[4] = b
+    scratch[5] = K
+
+
+@njit(cache=True, _nrt=False, forceinline=True)
+def _attention(tape: TapeArrays, scratch: NDArray[np.float64]) -> float:
+    """The first output of an attention tape whose inputs are in `scratch`; the others stay there."""
     evaluate_tape(tape, scratch)
     return scratch[tape.outputs[0]]

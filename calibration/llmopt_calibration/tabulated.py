@@ -49,7 +49,7 @@ class TabulatedLaw:
     decode_s: sp.Expr
     """Over b and K."""
     prefill_s: sp.Expr
-    """Over p, A, C and Q."""
+    """Over p, A, C and Q, and over b and K where the decodes beside it slow it down."""
     constant_s: float = 0.0
     grids: Mapping[str, Grid] = field(default_factory=dict)
     """What `decode_s` and `prefill_s` read, by function name."""
@@ -61,7 +61,7 @@ class TabulatedLaw:
 def compile_tabulated(law: TabulatedLaw) -> CompiledStep:
     """The compiled step of a tabulated law; beyond its tables a step is NaN."""
     s, zeros = law.symbols, [sp.S.Zero] * 3
-    decode, prefill = (s.b, s.K), (s.p, s.A, s.C, s.Q)
+    decode, prefill = (s.b, s.K), (s.p, s.A, s.C, s.Q, s.b, s.K)
     return CompiledStep(
         _table(law.rank_tokens_s),
         _table(law.engine_tokens_s),
