@@ -45,12 +45,15 @@ class MeasuredRun:
     profile: KernelProfile
 
 
-def measured_runs(directory: Path = DATA) -> list[MeasuredRun]:
-    """Every run below `directory`, by name; none where there is no such directory."""
-    return [read_run(path.parent) for path in sorted(directory.glob("*/requests.jsonl"))]
+def measured_runs(directory: Path = DATA, skewed: bool | None = None) -> list[MeasuredRun]:
+    """Every run below `directory`, by name; none where there is no such directory.
+
+    `skewed` says whether profiles of unequal contexts are read (`read_kernel_profile`).
+    """
+    return [read_run(path.parent, skewed) for path in sorted(directory.glob("*/requests.jsonl"))]
 
 
-def read_run(directory: Path) -> MeasuredRun:
+def read_run(directory: Path, skewed: bool | None = None) -> MeasuredRun:
     """One run, its moments in seconds from the first arrival."""
     rows = [json.loads(line) for line in (directory / "requests.jsonl").read_text().splitlines()]
     column = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "request_id"}
@@ -70,7 +73,7 @@ def read_run(directory: Path) -> MeasuredRun:
         _kv_tokens(cache),
         cache.get("enable_prefix_caching", True),
         _capture_sizes(meta, settings["max_num_seqs"]),
-        read_kernel_profile(directory / "kernels", settings["tensor_parallel_size"]),
+        read_kernel_profile(directory / "kernels", settings["tensor_parallel_size"], skewed),
     )
 
 

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from llmopt_calibration.grid import Grid
 from llmopt_calibration.imbalance import ContextSpread, imbalance_share
-from llmopt_calibration.sources.llmservingsim import ATTENTION_AXES, KernelProfile, ProfileError
+from llmopt_calibration.sources.errors import SourceError
+from llmopt_calibration.sources.llmservingsim import ATTENTION_AXES, KernelProfile
 
 _FARTHEST_TOKENS: Final = float(2**24)
 """A knot beyond every context, so that the last cell of an axis goes on."""
+_TABLE: Final = "attention.csv"
+_PROFILE_AGAIN: Final = "profile the full grid of chunks and batches, 0 included"
 _STRIDE: Final = 2.0 * _FARTHEST_TOKENS
 """Distance between slices that lie one behind the other."""
 
@@ -39,7 +42,8 @@ class AttentionGrid:
 
     def flat(self) -> Grid:
         """The grid in two axes: chunks × `row_stride` + context before, decodes × `column_stride` + context,
-        chunks and decodes by their number."""
+        chunks and decodes by their number.
+        """
         rows = [i * self.row_stride + self.befores for i in range(len(self.chunks))]
         columns = [j * self.column_stride + self.contexts for j in range(len(self.decodes))]
         shape = (len(self.chunks) * len(self.befores), len(self.decodes) * len(self.contexts))
@@ -55,12 +59,16 @@ def attention_grid(profile: KernelProfile, spread: ContextSpread | None = None) 
     frame = profile.attention
     chunks, befores, decodes, contexts = (np.unique(frame[name]) for name in ATTENTION_AXES)
     if 0.0 not in chunks or 0.0 not in decodes or min(len(chunks), len(decodes)) < 3:
-        raise ProfileError("attention.csv: has no decodes alone, no prefill alone, or too few of either")
+        raise SourceError(
+            _TABLE, "has no decodes alone, no prefill alone, or too few of either", _PROFILE_AGAIN
+        )
     befores, contexts = np.append(befores, _FARTHEST_TOKENS), np.append(contexts, _FARTHEST_TOKENS)
     seconds = np.full((len(chunks), len(befores), len(decodes), len(contexts)), np.nan)
-    for (chunk, batch), piece in frame.groupby([ATTENTION_AXES[0], ATTENTION_AXES[2]]):
-        i, j = np.searchsorted(chunks, chunk), np.searchsorted(decodes, batch)
-        seconds[i, :, j, :] = _slice(piece, befores, contexts)
+    for i, chunk in enumerate(chunks):
+        for j, batch in enumerate(decodes):
+            piece = frame[(frame["prefill_chunk"] == chunk) & (frame["n_decode"] == batch)]
+            if len(piece):
+                seconds[i, :, j, :] = _slice(piece, befores, contexts)
     seconds[0, :, 0, :] = 0.0
     _continue_batches(seconds, decodes)
     grid = AttentionGrid(chunks, befores, decodes, contexts, seconds)
@@ -98,7 +106,7 @@ def _continue_batches(seconds: NDArray[np.float64], decodes: NDArray[np.float64]
         near, far = seconds[missing, :, j - 1, :], seconds[missing, :, j - 2, :]
         seconds[missing, :, j, :] = near + part * (near - far)
     if np.isnan(seconds).any():
-        raise ProfileError("attention.csv: a small batch beside prefill is missing: profile it again")
+        raise SourceError(_TABLE, "lacks a small batch beside prefill", _PROFILE_AGAIN)
 
 
 def _with_spread(grid: AttentionGrid, skew: pd.DataFrame, spread: ContextSpread) -> AttentionGrid:

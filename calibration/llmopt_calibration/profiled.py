@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from llmopt_calibration.attention_grid import AttentionGrid, attention_grid
 from llmopt_calibration.grid import Grid
 from llmopt_calibration.imbalance import ContextSpread
-from llmopt_calibration.sources.llmservingsim import Curve, KernelProfile, ProfileError
+from llmopt_calibration.sources.errors import SourceError
+from llmopt_calibration.sources.llmservingsim import Curve, KernelProfile
 from llmopt_calibration.step.symbols import StepSymbols
 from llmopt_calibration.tabulated import TabulatedLaw
 
@@ -50,10 +51,11 @@ class ProfiledStep:
 def profiled_law(profile: KernelProfile, step: ProfiledStep) -> TabulatedLaw:
     """The step law of `profile` up to its largest tokens and sequences; beyond them a step is NaN.
 
-    Raises `ProfileError` for more than one tensor-parallel rank (a profile has no collectives).
+    Raises `SourceError` for more than one tensor-parallel rank (a profile has no collectives).
     """
     if profile.tp != 1:
-        raise ProfileError(f"a profile at TP {profile.tp} lacks its all-reduces: use the one at TP 1")
+        table = profile.provenance["dense"].table
+        raise SourceError(table, f"a profile at TP {profile.tp} lacks its all-reduces", "use the one at TP 1")
     s, grid = StepSymbols(), attention_grid(profile, step.spread)
     tokens_s = _dense_s(profile, step)
     heads = _to_the_end(profile.per_sequence)
@@ -81,7 +83,7 @@ def _dense_s(profile: KernelProfile, step: ProfiledStep) -> NDArray[np.float64]:
     """Seconds of all dense layers by tokens, shape (n + 1,)."""
     missing = [name for name in (*_ONCE, *_TWICE) if name not in profile.dense]
     if missing:
-        raise ProfileError(f"{profile.provenance['dense'].table}: lacks the layers {missing}")
+        raise SourceError(profile.provenance["dense"].table, f"lacks the layers {missing}", "profile them")
     padded = _padded(_to_the_end(profile.dense), step.capture_sizes)
     total = np.zeros(len(padded))
     for name, curve in profile.dense.items():

@@ -21,6 +21,7 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
+from llmopt_calibration.sources.errors import SourceError
 from llmopt_calibration.sources.measurements import Provenance, sha256_of
 
 PACKAGE: Final = "LLMServingSim 2 profile"
@@ -30,10 +31,6 @@ SKEW_TIMES: Final = ("t_mean_us", "t_max_us", "t_skew_us")
 LONGEST_KERNEL_US: Final = 1e7
 LARGEST_COUNT: Final = 2**24
 _S_PER_US: Final = 1e-6
-
-
-class ProfileError(ValueError):
-    """A profile that cannot be read: which file, what is wrong, what to do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,13 +68,15 @@ class KernelProfile:
     """Rows left out, by table and reason."""
 
 
-def read_kernel_profile(directory: Path, tp: int) -> KernelProfile:
+def read_kernel_profile(directory: Path, tp: int, skewed: bool | None = None) -> KernelProfile:
     """The profile in `directory` (with `meta.yaml`) at one TP degree.
 
-    Raises `ProfileError` for a missing file, degree or column and for a table without one row that can be true.
+    `skewed` says whether its sweep of unequal contexts is read; None: as its `meta.yaml` says. Raises
+    `SourceError` for a missing file, degree or column and for a table without one row that can be true.
     """
     meta = _meta(directory / "meta.yaml", tp)
-    skewed = bool(dict(meta.get("skew_fit") or {}).get("enabled"))
+    if skewed is None:
+        skewed = bool(dict(meta.get("skew_fit") or {}).get("enabled"))
     names = ["dense", "per_sequence", "attention"] + (["skew"] if skewed else [])
     paths = {name: directory / f"tp{tp}" / f"{name}.csv" for name in names}
     attention, no_attention = _attention(paths["attention"])
@@ -104,24 +103,36 @@ def read_kernel_profile(directory: Path, tp: int) -> KernelProfile:
 
 def _meta(path: Path, tp: int) -> Mapping[str, Any]:
     if not path.is_file():
-        raise ProfileError(f"{path}: no such file: a profile has meta.yaml beside its tpN folders")
-    meta = yaml.safe_load(path.read_text())
-    missing = [key for key in ("gpu", "model", "vllm_version", "tp_degrees") if key not in meta]
+        raise SourceError(path, "no such file", "a profile has meta.yaml beside its tpN folders")
+    try:
+        meta = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SourceError(
+            path, f"is no YAML ({error})", "give the meta.yaml that the profiler wrote"
+        ) from error
+    missing = [
+        key
+        for key in ("gpu", "model", "vllm_version", "tp_degrees")
+        if not isinstance(meta, dict) or key not in meta
+    ]
     if missing:
-        raise ProfileError(f"{path}: lacks {', '.join(missing)}: it is no meta.yaml of a profile")
+        raise SourceError(path, f"lacks {', '.join(missing)}", "give the meta.yaml that the profiler wrote")
     if tp not in meta["tp_degrees"]:
-        raise ProfileError(f"{path}: tp {tp} was not profiled: choose one of {meta['tp_degrees']}")
+        raise SourceError(path, f"tp {tp} was not profiled", f"choose one of {meta['tp_degrees']}")
     return dict(meta)
 
 
 def _table(path: Path, numbers: tuple[str, ...], text: tuple[str, ...] = ()) -> pd.DataFrame:
     """The named columns, numbers as floats (NaN where a cell is none)."""
     if not path.is_file():
-        raise ProfileError(f"{path}: no such file: profile this TP degree again")
-    frame = pd.read_csv(path)
+        raise SourceError(path, "no such file", "profile this TP degree again")
+    try:
+        frame = pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as error:  # pandas raises subclasses of ValueError
+        raise SourceError(path, f"is no CSV ({error})", "give the table that the profiler wrote") from error
     missing = [name for name in (*text, *numbers) if name not in frame.columns]
     if missing:
-        raise ProfileError(f"{path}: lacks the columns {missing}; it has {list(frame.columns)}")
+        raise SourceError(path, f"lacks the columns {missing}", f"it has {list(frame.columns)}")
     values = {name: pd.to_numeric(frame[name], errors="coerce").astype(float) for name in numbers}
     return pd.DataFrame({name: frame[name].astype(str) for name in text} | values)
 
@@ -136,7 +147,7 @@ def _keep(
         dropped[reason] = int(np.sum(good & broken))
         good &= ~broken
     if not good.any():
-        raise ProfileError(f"{path}: no row is left of {len(frame)} (dropped {dropped}): check its units")
+        raise SourceError(path, f"no row is left of {len(frame)} (dropped {dropped})", "check its units")
     return frame[good].reset_index(drop=True), dropped
 
 
@@ -161,7 +172,7 @@ def _curves(path: Path, axis: str) -> tuple[dict[str, Curve], dict[str, int]]:
     curves = {}
     for layer, rows in merged.groupby("layer"):
         if len(rows) < 2:
-            raise ProfileError(f"{path}: layer {layer} has one point: measure at least two")
+            raise SourceError(path, f"layer {layer} has one point", "measure at least two")
         curves[str(layer)] = Curve(rows[axis].to_numpy(), rows["time_us"].to_numpy() * _S_PER_US)
     return curves, dropped | {"repeated shape": len(kept) - len(merged)}
 
