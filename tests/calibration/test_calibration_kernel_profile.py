@@ -21,7 +21,8 @@ MEASURED = Path(__file__).parents[2].parent / "shared" / "data" / "open_loop"
 CHUNKS, BEFORES = (0, 16, 64), (0, 32, 128)
 DECODES, CONTEXTS = (0, 1, 4, 8), (0, 16, 64, 512)
 LAYERS = ("embedding", "final_layernorm", "layernorm", "qkv_proj")
-META = {"gpu": "X", "model": "m", "vllm_version": "0.19.0", "tp_degrees": [1, 2], "skew_fit": {"enabled": True}}
+META = {"gpu": "X", "model": "m", "vllm_version": "0.19.0", "tp_degrees": [1, 2]}
+META |= {"skew_fit": {"enabled": True}}
 
 
 def attention_us(chunk: float, before: float, decodes: float, context: float) -> float:
