@@ -118,6 +118,27 @@ def check(problem: Problem, overrides: Overrides = None, debug: Debug = False) -
     _finish(work, debug)
 
 
+@app.command(epilog=EXIT_CODES_HELP)
+def export(
+    problem: Problem,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FILE", help="Write here; .lp, .mps, .nl or .cip says the format."),
+    ],
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Write the optimization model of PROBLEM for other solvers."""
+
+    def work() -> ExitCode:
+        from .commands import Inputs
+        from .export import run_export
+
+        return run_export(Inputs.of(problem, overrides), out)
+
+    _finish(work, debug)
+
+
 @app.command()
 def schema(debug: Debug = False) -> None:
     """Print the JSON Schema of problem files."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import comb, prod
 
-from sympy import Add, Basic, Expr, Gt, Integer, Max, Min, Mul, Piecewise, Pow, Symbol, sympify
+from sympy import Add, Basic, Expr, Gt, Integer, Max, Min, Mul, Piecewise, Pow, Sum, Symbol, sympify
 from sympy.core.relational import Relational
 
 
@@ -41,8 +41,13 @@ def parts_of(*expressions: Basic) -> set[Basic]:
         node = waiting.pop()
         if node not in seen:
             seen.add(node)
-            waiting.extend(node.args)
+            waiting.extend((closed_sum(node),) if isinstance(node, Sum) else node.args)
     return seen
+
+
+def closed_sum(expression: Basic) -> Basic:
+    """A Sum's closed form, without its index; the Sum itself where SymPy knows none."""
+    return expression.doit()
 
 
 def expanded_terms(expression: Basic) -> int:

@@ -23,6 +23,7 @@ from sympy import (
     Or,
     Piecewise,
     Pow,
+    Sum,
     Symbol,
     ceiling,
     exp,
@@ -70,10 +71,21 @@ def _computed(expression: Basic, known: Mapping[Symbol, Value], seen: dict[Basic
         holding = (value for value, condition in expression.args if _value(condition, known, seen))
         chosen = next(holding, None)
         return mpmath.nan if chosen is None else _value(chosen, known, seen)
+    if isinstance(expression, Sum):
+        return _summed(expression, known)
     if not expression.args:
         return bool(expression)
     arguments = (_value(argument, known, seen) for argument in expression.args)
     return _OPERATIONS[expression.func](*arguments)
+
+
+def _summed(expression: Sum, known: Mapping[Symbol, Value]) -> Value:
+    """Term by term, so that no closed form is taken on trust."""
+    index, first, last = expression.limits[0]
+    ends = [int(mpmath.nint(_value(end, known, {}))) for end in (first, last)]
+    terms = range(ends[0], ends[1] + 1)
+    inner = Sum(expression.function, *expression.limits[1:]) if expression.limits[1:] else expression.function
+    return mpmath.fsum(_value(inner, {**known, index: mpmath.mpf(term)}, {}) for term in terms)
 
 
 def _ceiling(value: Value) -> Value:

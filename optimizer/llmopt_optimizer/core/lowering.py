@@ -15,7 +15,7 @@ from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
-from sympy import Abs, Add, Expr, Symbol, cse, lambdify
+from sympy import Abs, Add, Expr, Sum, Symbol, cse, lambdify
 from sympy.printing.numpy import NumPyPrinter
 
 from .algebra import symbols_of
@@ -80,7 +80,7 @@ class Function:
 
 def compile_expressions(expressions: Iterable[Expr]) -> Function:
     """One numpy function for several expressions over the symbols that they read."""
-    listed = list(expressions)
+    listed = [each.doit() if each.has(Sum) else each for each in expressions]
     symbols = tuple(sorted(symbols_of(*listed), key=lambda s: (s.name, s.sort_key())))
     printer = _Printer({"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True})
     # Common subexpressions as they stand: SymPy's preliminary factoring costs seconds on large Max and Min,

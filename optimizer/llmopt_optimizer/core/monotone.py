@@ -27,6 +27,7 @@ from sympy import (
     Mul,
     Piecewise,
     Pow,
+    Sum,
     Symbol,
     ceiling,
     exp,
@@ -35,7 +36,7 @@ from sympy import (
     together,
 )
 
-from .algebra import expanded_terms
+from .algebra import closed_sum, expanded_terms
 
 Range: TypeAlias = tuple[float, float]
 Directions: TypeAlias = dict[Symbol, int]
@@ -65,6 +66,9 @@ def _bounds(expression: Basic, ranges: Mapping[Symbol, Range], known: dict[Basic
         return ranges.get(expression, _EVERYTHING)
     if expression.is_number:
         return _number(expression)
+    if isinstance(expression, Sum):
+        closed = closed_sum(expression)
+        return _EVERYTHING if closed == expression else bounds(closed, ranges, known)
     if isinstance(expression, Piecewise):
         parts = [bounds_where(value, when, ranges, known) for value, when in expression.args]
         return min(low for low, _ in parts), max(high for _, high in parts)

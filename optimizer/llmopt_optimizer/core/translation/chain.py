@@ -9,11 +9,13 @@ from sympy import Basic
 
 from ..monotone import EITHER
 from .continuous import SmoothReduction, SymbolReduction
-from .extremum import ExtremumReduction
+from .extremum import ExtremumReduction, MagnitudeReduction
 from .linear import ConstantReduction, ExpansionReduction, MultipleReduction, SumReduction
+from .perspective import PerspectiveReduction
 from .powers import LogarithmicPowerReduction, LogarithmReduction, SelectedPowerReduction
 from .scaling import PyomoExpression
 from .scope import NotTranslatable, Reduction, Scope
+from .series import SeriesReduction
 from .steps import PiecewiseReduction, RoundingReduction
 from .table import TableReduction
 
@@ -21,13 +23,16 @@ CELL_LIMIT = 20_000
 """HiGHS slows beyond some thousand cells; above this the joint table is better enumerated."""
 
 DIRECT_CELL_LIMIT = 512
+PERSPECTIVE_ROWS = 16
 
 LINEAR_CHAIN: tuple[Reduction, ...] = (
     ConstantReduction(),
+    SeriesReduction(),
     TableReduction(cells=0, most_factors=1),
     SumReduction(),
     MultipleReduction(),
     ExtremumReduction(),
+    MagnitudeReduction(),
     TableReduction(cells=CELL_LIMIT, most_factors=4),
     ExpansionReduction(),
 )
@@ -35,16 +40,19 @@ LINEAR_CHAIN: tuple[Reduction, ...] = (
 
 NONLINEAR_CHAIN: tuple[Reduction, ...] = (
     ConstantReduction(),
+    SeriesReduction(),
     SymbolReduction(),
     TableReduction(cells=DIRECT_CELL_LIMIT, most_factors=3),
     SumReduction(),
     MultipleReduction(),
     ExtremumReduction(),
+    MagnitudeReduction(),
     RoundingReduction(),
     PiecewiseReduction(),
     LogarithmReduction(),
     LogarithmicPowerReduction(),
     SelectedPowerReduction(),
+    PerspectiveReduction(most_rows=PERSPECTIVE_ROWS),
     SmoothReduction(),
     ExpansionReduction(),
 )

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from math import inf
 
 import pyomo.environ as pyo
-from sympy import Basic, Max, Min, Mul
+from sympy import Abs, Basic, Max, Min, Mul
 
+from ..algebra import larger
 from ..monotone import DOWN, UP
 from .scaling import PyomoExpression, multiplied, scale_of
 from .scope import NotTranslatable, Scope, Translate
@@ -71,3 +72,17 @@ class ExtremumReduction:
             scope.require(
                 top <= multiplied(scale, translate(argument, DOWN)) + slack * (scope.present - choice)
             )
+
+
+@dataclass(frozen=True, slots=True)
+class MagnitudeReduction:
+    """|x| is the larger of x and -x."""
+
+    def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
+        """Any absolute value."""
+        return isinstance(expression, Abs)
+
+    def apply(self, expression: Basic, need: int, scope: Scope, translate: Translate) -> PyomoExpression:
+        """The translated Max."""
+        argument = expression.args[0]
+        return translate(larger(argument, -argument), need)

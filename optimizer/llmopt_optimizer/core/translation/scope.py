@@ -97,6 +97,15 @@ class Scope:
         """
         return bounds(expression, self.ranges, self.known_ranges)
 
+    def invert(self) -> dict[Symbol, float]:
+        """What the solved model chose, in the expressions' own symbols: the inverse of every reduction."""
+        chosen = {symbol: float(pyo.value(value)) for symbol, value in self.continuous.items()}
+        for factor in self.factors:
+            row = factor.invert()
+            if row is not None:
+                chosen |= {symbol: float(values[row]) for symbol, values in factor.values.items()}
+        return chosen
+
     def variable(self, low: float, high: float, domain: Any = pyo.Reals) -> PyomoExpression:
         """A new auxiliary variable that is zero when the system is absent."""
         variable = pyo.Var(domain=domain, bounds=(min(low, 0.0), max(high, 0.0)))
@@ -173,7 +182,7 @@ class Reduction(Protocol):
     `need` says what the context asks of the translated value v of expression e: `UP` that v may exceed e,
     but the smallest possible v is e (e is minimised or limited from above), `DOWN` the mirror image,
     `EITHER` v = e. Auxiliary variables are functions of the choice, so an answer maps back through the
-    factors alone: `Factor.invert` is the inverse of the whole chain.
+    factors alone: `Scope.invert` is the inverse of every reduction, and of the whole chain.
     """
 
     def accepts(self, expression: Basic, need: int, scope: Scope) -> bool:
