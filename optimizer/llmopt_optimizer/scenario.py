@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from llmopt_calibration import coefficients
-from llmopt_calibration.coefficients import CoefficientSet
+from llmopt_calibration.coefficients import CoefficientError, CoefficientSet
 from llmopt_calibration.precision import Precision
 from llmopt_problems import Problem, catalog
 from llmopt_problems.errors import Fault, ProblemError
@@ -68,6 +68,14 @@ def _refuse_class_levels(problem: Problem) -> None:
             raise ProblemError(Fault(what, "class-slo", "move them to the problem's slo, for all requests"))
 
 
+def _coefficients(problem: Problem, accelerator: str) -> CoefficientSet:
+    try:
+        return coefficients.load(accelerator, problem.engine, problem.coefficients)
+    except CoefficientError as error:
+        fault = Fault(str(error), "coefficients-unusable", "fix or remove that file", key="coefficients")
+        raise ProblemError(fault) from error
+
+
 def _site(problem: Problem, offer: AcceleratorOffer, model: ModelSpec) -> Site:
     listed = catalog.accelerator(offer.name)
     accelerator = replace(
@@ -82,6 +90,6 @@ def _site(problem: Problem, offer: AcceleratorOffer, model: ModelSpec) -> Site:
         accelerator=accelerator,
         available=offer.count,
         usd_per_gpu_hour=offer.price_usd_per_h,
-        coefficients=coefficients.load(listed.name, problem.engine),
+        coefficients=_coefficients(problem, listed.name),
         search=problem.search.with_defaults(moe, accelerator.gpus_per_node, offer.count),
     )

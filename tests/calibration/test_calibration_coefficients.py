@@ -12,7 +12,7 @@ import pytest
 from llmopt_calibration.accuracy import accuracy_table, held_out_error
 from llmopt_calibration.coefficients import fitted_pairs, load
 from llmopt_calibration.coefficients.store import parse_family, read_file, transferred
-from llmopt_calibration.fitting.files import hardware_entry
+from llmopt_calibration.coefficients.user_files import hardware_entry
 from llmopt_calibration.laws import law, laws
 from llmopt_calibration.sources import OperatorTables, find_tables, read_family
 from llmopt_problems import catalog

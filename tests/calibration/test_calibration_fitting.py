@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from datetime import date
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from llmopt_calibration.fitting import fit, held_out_mask, law_function
-from llmopt_calibration.fitting.__main__ import main
-from llmopt_calibration.fitting.files import coefficient_file, family_entry, write_json
 from llmopt_calibration.laws import law
-from llmopt_calibration.sources import Measurements, OperatorTables, Provenance
+from llmopt_calibration.sources import Measurements, Provenance
 from llmopt_problems import catalog
 
 ACCELERATOR = catalog.accelerator("H200-SXM")
@@ -102,79 +96,3 @@ def test_fits_are_deterministic() -> None:
     assert fit(law("gemm_fp8"), ACCELERATOR, data, limit=100) == fit(
         law("gemm_fp8"), ACCELERATOR, data, limit=100
     )
-
-
-def test_an_entry_carries_its_provenance() -> None:
-    data = collective_data()
-    entry = family_entry(law("all_reduce"), fit(law("all_reduce"), ACCELERATOR, data), data, date(2026, 1, 2))
-    assert entry["basis"] == "measured"
-    assert entry["date"] == "2026-01-02"
-    assert entry["training_range"]["message_bytes"] == [1024.0, 2.0**28]
-    assert entry["training_rows"] + entry["held_out_rows"] == len(data.seconds)
-    assert entry["coefficients"]["overhead_s"]["unit"] == "s"
-    assert "standard_error" not in entry["coefficients"]["network_efficiency"]
-
-
-def write_all_reduce_table(root: Path) -> None:
-    """A table as the package lays it out, with the times of `collective_data`."""
-    folder = root / "systems/data/h200_sxm/comm/sglang/0.5.14"
-    folder.mkdir(parents=True)
-    data = collective_data()
-    pd.DataFrame(
-        {
-            "kernel_source": "SGLang_CustomAllReduce_graph",
-            "allreduce_dtype": "bfloat16",
-            "num_gpus": data.shape["ranks"],
-            "message_size": data.shape["message_bytes"] / 2,
-            "latency": data.seconds * 1e3,
-        }
-    ).to_parquet(folder / "custom_allreduce_perf.parquet")
-
-
-def test_the_command_writes_a_file_from_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_all_reduce_table(tmp_path)
-    out = tmp_path / "H200-SXM.sglang.json"
-    arguments = [
-        "--tables",
-        str(tmp_path),
-        "--accelerator",
-        "H200-SXM",
-        "--engine",
-        "sglang",
-        "--out",
-        str(out),
-    ]
-    assert main([*arguments, "--date", "2026-01-02"]) == 0
-    content = json.loads(out.read_text(encoding="utf-8"))
-    assert list(content["families"]) == ["all_reduce"]
-    link = content["families"]["all_reduce"]["coefficients"]["link_efficiency"]
-    assert link["value"] == pytest.approx(0.6, rel=1e-3)
-    assert "all_reduce" in capsys.readouterr().out
-    expected = coefficient_file(OperatorTables(tmp_path, "unknown"), ACCELERATOR, "sglang", date(2026, 1, 2))
-    assert content == expected
-
-
-def test_the_command_says_where_it_looked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "x.json"
-    arguments = [
-        "--tables",
-        str(tmp_path),
-        "--accelerator",
-        "H200-SXM",
-        "--engine",
-        "sglang",
-        "--out",
-        str(out),
-    ]
-    assert main(arguments) == 2
-    assert str(tmp_path) in capsys.readouterr().err
-    assert not out.exists()
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_json({"a": 1}, path)
-    with pytest.raises(TypeError):
-        write_json({"a": object()}, path)
-    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
-    assert list(tmp_path.iterdir()) == [path]

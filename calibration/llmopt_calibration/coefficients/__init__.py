@@ -7,5 +7,6 @@ from llmopt_calibration.coefficients.store import (
     fitted_pairs,
     load,
 )
+from llmopt_calibration.coefficients.user_files import CoefficientError
 
-__all__ = ["Basis", "CoefficientSet", "FamilyCoefficients", "fitted_pairs", "load"]
+__all__ = ["Basis", "CoefficientError", "CoefficientSet", "FamilyCoefficients", "fitted_pairs", "load"]

@@ -13,8 +13,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
+from llmopt_calibration.coefficients.user_files import CoefficientError, user_file
 from llmopt_calibration.engine import engine_layer
 from llmopt_calibration.laws import Law, law
 
@@ -57,10 +59,13 @@ def default_coefficients(of: Law) -> FamilyCoefficients:
     return FamilyCoefficients(of.family, of.defaults(), {}, "default", None, {}, "physics default of the law")
 
 
-def load(accelerator: str, engine: str) -> CoefficientSet:
-    """The shipped coefficients of `accelerator` (a catalog name such as H200-SXM) under `engine`.
+def load(accelerator: str, engine: str, directory: Path | None = None) -> CoefficientSet:
+    """The coefficients of `accelerator` (a catalog name such as H200-SXM) under `engine`.
 
-    An accelerator without data files gets defaults only. Raises `ValueError` on an unknown engine.
+    Families in the files of `directory`, where it has files of this accelerator, come before the shipped
+    ones: those of `engine` first, then those of other engines, labelled transferred. An accelerator without
+    data files gets defaults only. Raises `ValueError` on an unknown engine, `CoefficientError` on a file of
+    `directory` that cannot be used.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is unknown; known: {', '.join(ENGINES)}")
@@ -69,7 +74,22 @@ def load(accelerator: str, engine: str) -> CoefficientSet:
         if other != engine:
             families = transferred(read_file(accelerator, other)) | families
     families |= {"engine_step": engine_step_coefficients(engine)} | read_file(accelerator, engine)
+    if directory is not None:
+        families |= user_families(directory, accelerator, engine, families)
     return CoefficientSet(accelerator, engine, families)
+
+
+def user_families(
+    directory: Path, accelerator: str, engine: str, shipped: Mapping[str, FamilyCoefficients]
+) -> dict[str, FamilyCoefficients]:
+    """Families of the user's files: all of `engine`; of another engine those not measured for `engine`."""
+    found: dict[str, FamilyCoefficients] = {}
+    for other in ENGINES:
+        if other != engine:
+            found |= transferred(read_user_file(directory, accelerator, other))
+    measured = {name for name, item in shipped.items() if item.basis == "measured"}
+    kept = {name: item for name, item in found.items() if name not in measured}
+    return kept | read_user_file(directory, accelerator, engine)
 
 
 def engine_step_coefficients(engine: str) -> FamilyCoefficients:
@@ -92,6 +112,16 @@ def read_file(accelerator: str, engine: str) -> dict[str, FamilyCoefficients]:
         return {}
     entries = json.loads(file.read_text(encoding="utf-8"))["families"]
     return {name: parse_family(name, entry) for name, entry in entries.items()}
+
+
+def read_user_file(directory: Path, accelerator: str, engine: str) -> dict[str, FamilyCoefficients]:
+    """Families in the file of this accelerator and engine in `directory`; empty when there is no file."""
+    content = user_file(directory, accelerator, engine)
+    try:
+        return {name: parse_family(name, entry) for name, entry in content.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        place = directory / f"{accelerator}.{engine}.json"
+        raise CoefficientError(f"{place}: {error}; calibrate again with this version") from error
 
 
 def fitted_pairs() -> tuple[tuple[str, str], ...]:

@@ -1,55 +1,44 @@
-"""Data files of coefficients: all families of one accelerator and engine, fitted from its operator tables."""
+"""Data files of coefficients: what a calibration found, with the whole provenance of every number."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from datetime import date
-from pathlib import Path
 from typing import Any
 
-from llmopt_calibration.fitting.fit import Fit, fit
-from llmopt_calibration.laws import Coefficient, Law, law
-from llmopt_calibration.sources import Measurements, OperatorTables, read_family, readable_families
-from llmopt_problems.hardware.spec import AcceleratorSpec
+from llmopt_calibration.coefficients.user_files import hardware_entry
+from llmopt_calibration.fitting.calibrate import Calibration, FamilyFit
+from llmopt_calibration.fitting.fit import Fit
+from llmopt_calibration.laws import Coefficient
 
 FORMAT = 1
 
 
-def coefficient_file(
-    tables: OperatorTables, accelerator: AcceleratorSpec, engine: str, on: date
-) -> dict[str, Any]:
-    """The content of a data file: every family that the tables measure, fitted and dated `on`."""
-    families = {}
-    for family in sorted(readable_families()):
-        data = read_family(tables, accelerator.name, engine, family)
-        if data is not None:
-            families[family] = family_entry(law(family), fit(law(family), accelerator, data), data, on)
-    return {
+def file_name(calibration: Calibration) -> str:
+    """Where coefficients are looked up: one file for an accelerator under an engine."""
+    return f"{calibration.accelerator.name}.{calibration.engine}.json"
+
+
+def coefficient_text(calibration: Calibration, on: date) -> str:
+    """The content of the data file: every fitted family, dated `on`."""
+    content = {
         "format": FORMAT,
-        "accelerator": accelerator.name,
-        "engine": engine,
-        "hardware": hardware_entry(accelerator),
-        "families": families,
+        "accelerator": calibration.accelerator.name,
+        "engine": calibration.engine,
+        "hardware": hardware_entry(calibration.accelerator),
+        "families": {family: family_entry(found, on) for family, found in calibration.families.items()},
     }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def hardware_entry(accelerator: AcceleratorSpec) -> dict[str, Any]:
-    """The data-sheet numbers that the efficiencies are fractions of."""
-    return {
-        "peak_flops_per_s": dict(accelerator.peak_flops_per_s),
-        "hbm_bytes_per_s": accelerator.hbm_bytes_per_s,
-        "sm_count": accelerator.sm_count,
-        "scale_up_bytes_per_s": accelerator.scale_up.bytes_per_s,
-    }
-
-
-def family_entry(fitted_law: Law, result: Fit, data: Measurements, on: date) -> dict[str, Any]:
-    """One family of a data file: coefficients with unit and standard error, and their whole provenance."""
+def family_entry(found: FamilyFit, on: date) -> dict[str, Any]:
+    """One family of a data file: coefficients with unit and standard error, and where they come from."""
+    data, result = found.data, found.fit
     ranges = {name: [float(column.min()), float(column.max())] for name, column in data.shape.items()}
     return {
-        "law": fitted_law.family,
+        "law": found.law.family,
+        "variant": found.choice.variant.name,
         "basis": "measured",
         "source": asdict(data.provenance),
         "date": on.isoformat(),
@@ -58,9 +47,10 @@ def family_entry(fitted_law: Law, result: Fit, data: Measurements, on: date) -> 
         "held_out_rows": result.held_out_rows,
         "held_out_mape": round(result.held_out_mape, 5),
         "held_out_median": round(result.held_out_median, 5),
-        "dropped_rows": dict(data.dropped),
+        "cross_validated_mape": {name: round(mean, 5) for name, (mean, _) in found.choice.errors.items()},
+        "dropped_rows": {reason: count for reason, count in data.dropped.items() if count},
         "coefficients": {
-            item.symbol.name: coefficient_entry(item, result) for item in fitted_law.coefficients
+            item.symbol.name: coefficient_entry(item, result) for item in found.law.coefficients
         },
     }
 
@@ -72,10 +62,3 @@ def coefficient_entry(item: Coefficient, result: Fit) -> dict[str, Any]:
     if name in result.standard_errors:
         entry["standard_error"] = float(f"{result.standard_errors[name]:.3g}")
     return entry
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write `content` to `path` at once: readers see the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)

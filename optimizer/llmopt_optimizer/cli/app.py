@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from .measuring import Debug, calibrate
 from .outcome import EXIT_CODES_HELP, ExitCode, exit_code
 
 app = typer.Typer(
@@ -31,9 +32,16 @@ Overrides = Annotated[
         "--set", metavar="PATH=VALUE", help="Change one value of the problem, e.g. slo.0.at_most='1 s'."
     ),
 ]
+Coefficients = Annotated[
+    Path | None,
+    typer.Option(
+        "--coefficients",
+        metavar="DIR",
+        help="Coefficient files of `llmopt calibrate`, before the bundled ones.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the simulations.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")]
 
 
 def _version(asked: bool) -> None:
@@ -60,6 +68,7 @@ def solve(
         Path | None, typer.Option("--out", metavar="DIR", help="Write pareto.csv and result.json here.")
     ] = None,
     overrides: Overrides = None,
+    coefficients: Coefficients = None,
     seed: Seed = None,
     time_limit: Annotated[
         str | None, typer.Option("--time-limit", metavar="TIME", help="Stop after this long, e.g. '2 min'.")
@@ -73,7 +82,8 @@ def solve(
     def work() -> ExitCode:
         from .commands import Inputs, run_solve
 
-        return run_solve(Inputs.of(problem, overrides, seed, time_limit), out, as_json=json, quiet=quiet)
+        inputs = Inputs.of(problem, overrides, seed, time_limit, coefficients)
+        return run_solve(inputs, out, as_json=json, quiet=quiet)
 
     _finish(work, debug)
 
@@ -93,6 +103,7 @@ def simulate(
         Path | None, typer.Option("--out", metavar="FILE", help="Write the JSON here instead of printing it.")
     ] = None,
     overrides: Overrides = None,
+    coefficients: Coefficients = None,
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
@@ -101,7 +112,8 @@ def simulate(
     def work() -> ExitCode:
         from .commands import Inputs, run_simulate
 
-        return run_simulate(Inputs.of(problem, overrides, seed), deployment, out)
+        inputs = Inputs.of(problem, overrides, seed, coefficients=coefficients)
+        return run_simulate(inputs, deployment, out)
 
     _finish(work, debug)
 
@@ -212,6 +224,9 @@ def launch(
         return run_launch(LaunchRequest(result, target, point, out, engine_version, model, image))
 
     _finish(work, debug)
+
+
+app.command(epilog=EXIT_CODES_HELP)(calibrate)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,11 +38,16 @@ class Inputs:
         overrides: Sequence[str] | None,
         seed: int | None = None,
         time_limit: str | None = None,
+        coefficients: Path | None = None,
     ) -> Self:
-        """The inputs with `--seed` and `--time-limit` spelled as overrides, so that they win over `--set`."""
+        """The inputs with the other options spelled as overrides, so that they win over `--set`."""
         seeds = () if seed is None else (f"verification.seed={seed}",)
         limits = () if time_limit is None else (f"limits.time={time_limit}",)
-        return cls(problem, (*(overrides or ()), *seeds, *limits))
+        # A JSON text is a YAML one; the folder is meant from here, not from the problem file.
+        folders = (
+            () if coefficients is None else (f"coefficients={json.dumps(str(coefficients.absolute()))}",)
+        )
+        return cls(problem, (*(overrides or ()), *seeds, *limits, *folders))
 
     def load(self) -> Problem:
         """The checked problem; raises `ProblemError`."""
@@ -103,8 +109,6 @@ def run_check(inputs: Inputs) -> ExitCode:
 
 def run_schema() -> ExitCode:
     """Print the JSON Schema of problem files."""
-    import json
-
     from llmopt_problems import json_schema
 
     print(json.dumps(json_schema(), indent=2))

@@ -50,6 +50,17 @@ def _existing_file(value: object, info: ValidationInfo) -> object:
     return path
 
 
+def _existing_directory(value: object, info: ValidationInfo) -> object:
+    """A folder as given or, from a problem file, relative to the folder of that file."""
+    if not isinstance(value, str | Path):
+        return value
+    path = Path((info.context or {}).get("directory", "")) / value
+    if not path.is_dir():
+        raise RuleError(f"no folder at {path}", "folder-missing", "give a path relative to the problem file")
+    return path
+
+
+ExistingDirectory = Annotated[Path, BeforeValidator(_existing_directory, json_schema_input_type=str)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file, json_schema_input_type=str)]
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from ..errors import RuleError
 from ..expressions import Definition, checked_definitions, parse
-from .fields import SECTION, Count, Seconds, unit_keys, with_units
+from .fields import SECTION, Count, ExistingDirectory, Seconds, unit_keys, with_units
 from .formula_names import known_names
 from .own_metrics import MOST_METRICS, OwnMetric, check_formulas, with_own_units
 from .resources import Engine, Hardware, ModelChoice
@@ -51,6 +51,10 @@ class Problem(BaseModel):
     model: ModelChoice = Field(description="The model to serve.")
     hardware: Hardware = Field(description="The accelerators on offer.")
     engine: Engine = Field(default="sglang", description="Serving engine whose fitted coefficients are used.")
+    coefficients: ExistingDirectory | None = Field(
+        default=None,
+        description="Folder with coefficient files of `llmopt calibrate`, read before those bundled.",
+    )
     traffic: Traffic = Field(description="The requests to serve.")
     slo: tuple[ServiceLevel, ...] = Field(
         default=(), strict=False, max_length=64, description="Service levels; every one must hold."
