@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import sympy as sp
 
@@ -43,7 +43,24 @@ def step_law(
     `imbalance` is the load of the busiest expert group over the mean, a number or a frozen symbol. The law
     means something for valid layouts only: see `layout_violations`.
     """
-    context = StepContext(
+    context = step_context(
+        model, accelerator, precision, layout, coefficients, imbalance=imbalance, symbols=symbols
+    )
+    return StepLaw(running(_operators(context)), context.symbols)
+
+
+def step_context(
+    model: ModelSpec,
+    accelerator: AcceleratorSpec,
+    precision: Precision,
+    layout: Layout | SymbolicLayout,
+    coefficients: CoefficientSet,
+    *,
+    imbalance: Number = 1,
+    symbols: StepSymbols | None = None,
+) -> StepContext:
+    """What the operators of a step are built from, for the arguments of `step_law`."""
+    return StepContext(
         model,
         accelerator,
         component_precision(model, precision.weights),
@@ -53,7 +70,11 @@ def step_law(
         sp.sympify(imbalance, strict=True),
         symbols or StepSymbols(),
     )
-    return StepLaw(tuple(operator for operator in _operators(context) if _runs(operator)), context.symbols)
+
+
+def running(operators: Iterable[Operator]) -> tuple[Operator, ...]:
+    """The operators without those that a layout of numbers has none of."""
+    return tuple(operator for operator in operators if _runs(operator))
 
 
 def _operators(context: StepContext) -> Iterator[Operator]:

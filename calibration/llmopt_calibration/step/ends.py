@@ -13,12 +13,12 @@ SAMPLING_BYTES = 10
 """Bytes that sampling moves for each logit: read in bf16, written and read once as float32."""
 
 
-def norm_operators(context: StepContext) -> Iterator[Operator]:
-    """Norms with their residual sums: each reads and writes the activation and the residual stream."""
+def norm_operators(context: StepContext, count: int | None = None) -> Iterator[Operator]:
+    """`count` norms with residual sums, or all: each reads and writes activation and residual stream."""
     model = context.model
     moved = 4 * ACTIVATION_BYTES * context.symbols.rank_tokens * model.hidden
-    count = model.layer_count * model.norms_per_layer + 1
-    yield context.elementwise("norms", "rank_tokens", count, moved)
+    every = model.layer_count * model.norms_per_layer + 1
+    yield context.elementwise("norms", "rank_tokens", every if count is None else count, moved)
 
 
 def embedding_operators(context: StepContext) -> Iterator[Operator]:
