@@ -10,8 +10,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from reality.measured import DATA, measured_runs
-from reality.table import (
+from replays.measured import DATA, measured_runs
+from replays.table import (
     HEADER,
     RESIDUAL_HEADER,
     WAIT_HEADER,

@@ -6,8 +6,8 @@ The runs are measured data that a checkout may not have (`../shared/data/open_lo
 from __future__ import annotations
 
 import pytest
-from reality.measured import DATA, read_run
-from reality.table import Comparison, compare, held_out_overhead_s
+from replays.measured import DATA, read_run
+from replays.table import Comparison, compare, held_out_overhead_s
 
 WITHIN = {
     "RTX4090": {

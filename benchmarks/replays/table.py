@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmopt_simulator import Run
-from reality.measured import MeasuredRun
-from reality.replay import replay
+from replays.measured import MeasuredRun
+from replays.replay import replay
 
 STATISTICS: Final = ("mean", "p50", "p90", "p99")
 QUINTILES: Final = 5

@@ -14,7 +14,7 @@ from llmopt_calibration.profiled import ProfiledStep, profiled_law
 from llmopt_calibration.tabulated import compile_tabulated
 from llmopt_problems.deployment import Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
 from llmopt_simulator import PoolService, Run, ServiceModel, simulate
-from reality.measured import PAGE_TOKENS, MeasuredRun
+from replays.measured import PAGE_TOKENS, MeasuredRun
 
 LLAMA_BLOCKS: Final = 32
 """Transformer blocks of Llama-3.1-8B."""
