@@ -45,9 +45,8 @@ def _check_requests(state: k.State) -> None:
     """Requests injected = finished + rejected; none is left in a queue, a batch or on a link."""
     status, world = state.requests["status"], state.world[0]
     finished, rejected = int(np.sum(status == k.FINISHED)), int(np.sum(status == k.REJECTED))
-    left = int(
-        state.queues["count"].sum() + state.ranks["decodes"].sum() + world["active"] + world["thinking"]
-    )
+    queued = int(state.queues["count"].sum() + state.ranks["decodes"].sum() + state.ranks["loading"].sum())
+    left = queued + int(world["active"] + world["thinking"])
     _require(
         finished + rejected == len(status) and left == 0 and world["in_system"] == 0,
         "requests conserved",
@@ -111,8 +110,21 @@ def _check_pages(state: k.State) -> None:
             and rank["wanted_pages"] == 0
             and (not rank["grows"] or rank["remaining"] == rank["outputs"] == 0)
             and 0 <= rank["peak_pages"] <= rank["capacity_pages"]
+            and 0 <= rank["host_pages"] <= rank["host_capacity_pages"]
         )
-        fields = ("allocated", "freed", "held", "tree", "evictable", "wanted", "free", "peak", "capacity")
+        fields = (
+            "allocated",
+            "freed",
+            "held",
+            "tree",
+            "evictable",
+            "wanted",
+            "free",
+            "peak",
+            "capacity",
+            "host",
+            "host_capacity",
+        )
         pages = {name: int(rank[f"{name}_pages"]) for name in fields}
         _require(bool(balanced), "pages conserved", f"rank {number}: {pages}")
 

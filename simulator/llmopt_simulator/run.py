@@ -65,6 +65,11 @@ class Run:
         return self.column("hit_blocks").astype(np.int64) * int(self.state.settings["block_tokens"][0])
 
     @property
+    def host_hit_tokens(self) -> NDArray[np.int64]:
+        """Shape (n,): those of `hit_tokens` that were loaded from host memory."""
+        return self.column("host_hit_blocks").astype(np.int64) * int(self.state.settings["block_tokens"][0])
+
+    @property
     def makespan_s(self) -> float:
         """When the last event happened."""
         return float(self.state.world["now_s"][0])

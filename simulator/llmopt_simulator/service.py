@@ -13,6 +13,17 @@ from llmopt_calibration.compiled import CompiledStep
 from llmopt_problems.deployment import PoolDeployment
 
 
+@dataclass(frozen=True, slots=True)
+class HostTier:
+    """The second tier of a rank's prefix cache, in host memory, as the fullest of its accelerators has it."""
+
+    capacity_tokens: int
+    bytes_per_token: float
+    bytes_per_s: float
+    """Of its link, one direction, which ranks of other engines on the same accelerators share."""
+    latency_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolService:
     """The step law of a pool's engines and the KV cache of each of its ranks."""
@@ -24,6 +35,8 @@ class PoolService:
     """Peaks of one accelerator, for utilisation; NaN where nobody asks."""
     hbm_bytes_per_s: float = float("nan")
     network_bytes_per_s: float = float("nan")
+    host: HostTier | None = None
+    """Where evicted prefixes go; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
@@ -22,6 +21,7 @@ from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.kernel.engine import Laws
 from llmopt_simulator.kernel.settings import SETTINGS
+from llmopt_simulator.links import link_records, set_host_tiers
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.policies import order_keys, queue_limit, set_scheduling
 from llmopt_simulator.service import PoolService, ServiceModel
@@ -57,6 +57,7 @@ def lay_out(
     engines = _engines(deployment.pools)
     ranks = _ranks(deployment.pools, service.pools, requests.block_tokens)
     set_scheduling(ranks, engines, deployment)
+    set_host_tiers(ranks, deployment, service.pools, requests.block_tokens)
     nodes, hash_bits = _cache_sizes(ranks, deployment, requests)
     _place_caches(ranks, nodes, 1 << hash_bits)
     settings = _settings(workload, deployment, service, options, hash_bits)
@@ -64,7 +65,8 @@ def lay_out(
     if deployment.prefix_cache:
         records["answer_start"], records["answer_blocks"] = answer_blocks(workload)
     records["key"] = order_keys(requests, deployment.pools[0].scheduling)
-    state = _allocate(settings, records, workload, ranks, engines, nodes)
+    links = link_records(ranks, deployment, service)
+    state = _allocate(settings, records, workload, ranks, engines, nodes, links)
     state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     set_first_arrival(state, workload)
     return state._replace(log=np.zeros(log_steps, shapes.STEP)), _laws(service)
@@ -107,8 +109,6 @@ def _settings(
         "balance_rel": float(options.balance_rel_threshold),
         "transfer_latency_s": float(transfer.latency_s) if transfer else 0.0,
         "transfer_bytes_per_token": float(transfer.bytes_per_token) if transfer else 0.0,
-        "sender_bytes_per_s": float(transfer.sender_bytes_per_s) if transfer else math.inf,
-        "receiver_bytes_per_s": float(transfer.receiver_bytes_per_s) if transfer else math.inf,
     }
     return np.array([tuple(values[name] for name in SETTINGS.names or ())], SETTINGS)
 
@@ -173,7 +173,8 @@ def _cache_sizes(ranks: k.Records, deployment: Deployment, requests: Requests) -
     """
     if not deployment.prefix_cache:
         return 0, 1
-    capacity, block_pages = int(ranks["capacity_pages"][0]), int(ranks["block_pages"][0])
+    capacity = int(ranks["capacity_pages"][0] + ranks["host_capacity_pages"][0])
+    block_pages = int(ranks["block_pages"][0])
     blocks = min(len(np.unique(requests.block_ids)), capacity // block_pages)
     return min(capacity, blocks + len(requests)), max(1, (2 * blocks).bit_length())
 
@@ -182,7 +183,8 @@ def _place_caches(ranks: k.Records, nodes: int, table: int) -> None:
     ranks["node_base"] = np.arange(len(ranks)) * nodes
     ranks["free_node"] = ranks["node_base"]
     ranks["hash_base"] = np.arange(len(ranks)) * table
-    ranks["lru_head"] = ranks["lru_tail"] = k.NONE
+    for field in ("lru_head", "lru_tail", "host_head", "host_tail"):
+        ranks[field] = k.NONE
 
 
 def _allocate(
@@ -192,6 +194,7 @@ def _allocate(
     ranks: k.Records,
     engines: k.Records,
     nodes: int,
+    links: k.Records,
 ) -> k.State:
     engine_count, rank_count = len(engines), len(ranks)
     front, hash_bits = int(settings["front_ranks"][0]), int(settings["hash_bits"][0])
@@ -207,7 +210,7 @@ def _allocate(
         thinkers=np.zeros(most_thinkers(workload), shapes.THINKER),
         ranks=ranks,
         engines=engines,
-        queues=np.zeros(2 * rank_count + 3, shapes.QUEUE),
+        queues=np.zeros(3 * rank_count + 2 + k.SETUPS, shapes.QUEUE),
         nodes=tree,
         leaves=np.zeros(len(tree) if settings["eviction"][0] != k.LRU else 0, np.int64),
         table=np.full(front << hash_bits, k.NONE, np.int64),
@@ -215,8 +218,8 @@ def _allocate(
         completions=np.zeros(int(ranks["batch_cap"].sum()), np.int64),
         growth=np.zeros(int((ranks["page_tokens"] * ranks["grows"]).sum()), np.int64),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
-        transfers=np.zeros(_most_transfers(settings, requests, ranks), shapes.TRANSFER),
-        instances=np.zeros(int(ranks["instance"].max()) + 1, shapes.INSTANCE),
+        flows=np.zeros(_most_flows(settings, requests, ranks), shapes.FLOW),
+        links=links,
         sources=np.zeros(engine_count + 3, shapes.SOURCE),
         ready=np.zeros(engine_count, np.int64),
         totals=np.zeros((engine_count, k.TOTALS)),
@@ -225,9 +228,9 @@ def _allocate(
     )
 
 
-def _most_transfers(settings: k.Records, requests: k.Records, ranks: k.Records) -> int:
-    """Every transfer holds a page or more of its prefill rank."""
-    if not settings["disaggregated"][0]:
+def _most_flows(settings: k.Records, requests: k.Records, ranks: k.Records) -> int:
+    """Every flow is of another request, which holds a page or more of its front rank."""
+    if not settings["disaggregated"][0] and not ranks["host_capacity_pages"].any():
         return 0
     front = int(settings["front_ranks"][0])
     return min(len(requests), int(ranks["capacity_pages"][:front].sum()))

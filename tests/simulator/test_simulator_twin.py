@@ -31,6 +31,8 @@ def check_case(case: int, make, load_helper, kind: str) -> Run:
     if kind != "plain":
         workload = cases.with_classes(rng, workload)
     service = cases.random_service(rng, make, deployment.pools, kind != "plain" and rng.random() < 0.3)
+    if kind == "cached" and rng.random() < 0.7:
+        service = cases.with_hosts(rng, service)
     thresholds = (float(rng.uniform(0, 1)), float(rng.integers(0, 6)), float(rng.uniform(1, 2)))
     options = SimulationOptions(*thresholds)
     run = simulate(workload, deployment, service, case, options)
@@ -59,10 +61,11 @@ def test_kernel_equals_the_twin_when_pages_run_out(start: int, make, load_helper
 
 
 @pytest.mark.parametrize("start", range(0, CACHED, 100))
-def test_kernel_equals_the_twin_under_every_eviction(start: int, make, load_helper) -> None:
-    """LRU, LFU, FIFO; users who think, and conversations whose next turn hits the answer before."""
+def test_kernel_equals_the_twin_under_every_cache(start: int, make, load_helper) -> None:
+    """LRU, LFU, FIFO; host tiers; users who think, conversations whose next turn hits the answer."""
     runs = [check_case(case, make, load_helper, "cached") for case in range(start, start + 100)]
     assert sum(int(np.sum(run.state.turns["follows"] >= 0)) for run in runs) > 300
+    assert sum(int(run.host_hit_tokens.sum()) for run in runs) > 100
 
 
 @pytest.mark.slow

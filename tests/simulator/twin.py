@@ -14,17 +14,27 @@ from simulator_twin_ranks import Batching, Engine, Rank, Request
 
 from llmopt_problems.deployment import Deployment
 from llmopt_problems.traffic.requests import Workload
+from llmopt_simulator.service import HostTier
 
 StepSeconds = Callable[[int, float, int, float, int, int, float, float], float]
 """b, K, p, A, N, h, C, Q of a step to its seconds."""
 
 
 @dataclass(eq=False)
-class Transfer:
+class Flow:
     request: Request
     enters: float
-    left: float
+    size: float
+    links: tuple[object, ...]  # names of those that it crosses
+    load: bool = False  # from host memory
+    left: float = 0.0
     rate: float = 0.0
+
+
+def rank_link(rank: Rank | None, side: int) -> object:
+    """The name of the link of a rank's instance, outgoing (2) or incoming (3)."""
+    assert rank is not None
+    return ("out" if side == 2 else "in", rank.instance)
 
 
 class Twin:
@@ -38,6 +48,7 @@ class Twin:
         link: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
         thresholds: tuple[float, float, float] = (0.5, 32.0, 1.0001),
         granules: tuple[int, ...] = (1, 1),
+        hosts: tuple[HostTier | None, ...] = (None, None),
     ) -> None:
         self.now = 0.0
         self.deployment, self.seconds, self.link, self.thresholds = deployment, seconds, link, thresholds
@@ -55,7 +66,8 @@ class Twin:
         self.turned_away = 0
         self.engines: list[Engine] = []
         self.ranks: list[Rank] = []
-        self._build(capacities, pages, granules)
+        self.bandwidth: dict[object, float] = {}
+        self._build(capacities, pages, granules, hosts)
         self.front = [rank for rank in self.ranks if not rank.engine.decode_pool]
         self.back = [rank for rank in self.ranks if rank.engine.decode_pool]
         self.turn = 0
@@ -65,8 +77,8 @@ class Twin:
             self.next_of_user()
         self.central: list[Request] = []
         self.dispatch: list[Request] = []
-        self.setup: list[Transfer] = []
-        self.links: list[Transfer] = []
+        self.setup: list[Flow] = []
+        self.flows: list[Flow] = []
 
     def _request(self, workload: Workload, i: int) -> Request:
         r = workload.requests
@@ -94,14 +106,20 @@ class Twin:
         if later.blocks[:shared] == earlier.blocks:
             earlier.answer = later.blocks[shared:computed]
 
-    def _build(self, capacities: tuple[int, ...], pages: tuple[int, ...], granules: tuple[int, ...]) -> None:
+    def _build(
+        self,
+        capacities: tuple[int, ...],
+        pages: tuple[int, ...],
+        granules: tuple[int, ...],
+        hosts: tuple[HostTier | None, ...],
+    ) -> None:
         instance = 0
         for number, pool in enumerate(self.deployment.pools):
             for _ in range(pool.instances):
                 for _ in range(pool.layout.pp):
                     engine = Engine(len(self.engines), number == 1, pool.scheduling)
                     self.engines.append(engine)
-                    for _ in range(pool.layout.dp):
+                    for place in range(pool.layout.dp):
                         capacity = capacities[number] // pages[number]
                         rank = Rank(
                             len(self.ranks),
@@ -113,9 +131,17 @@ class Twin:
                             pool.batch_cap,
                             granules[number],
                         )
+                        self._give_host(rank, hosts[number], (instance, place))
                         self.ranks.append(rank)
                         engine.ranks.append(rank)
                 instance += 1
+
+    def _give_host(self, rank: Rank, host: HostTier | None, link: object) -> None:
+        if host is not None and self.deployment.prefix_cache:
+            rank.host_capacity = host.capacity_tokens // rank.page
+            rank.host_latency, rank.host_link = host.latency_s, link
+            rank.host_bytes = host.bytes_per_token * self.block
+            self.bandwidth[link] = host.bytes_per_s
 
     # arrivals and routing
 
@@ -236,6 +262,7 @@ class Twin:
             return
         for rank in engine.ranks:
             self.batching.plan(rank, self.now)
+        self.load()
         loads = [(len(r.active), sum(t for _, t in r.shares), r) for r in engine.ranks]
         total = sum(b + p for b, p, _ in loads)
         if total == 0:
@@ -329,31 +356,47 @@ class Twin:
             rank.used += request.decode_pages
             rank.peak = max(rank.peak, rank.used)
             rank.outstanding += 1
-            self.setup.append(Transfer(request, self.now + self.link[0], request.input * self.link[1]))
+            links = (rank_link(request.rank, 2), rank_link(rank, 3))
+            self.bandwidth[links[0]], self.bandwidth[links[1]] = self.link[2:]
+            size = request.input * self.link[1]
+            self.setup.append(Flow(request, self.now + self.link[0], size, links))
+
+    def load(self) -> None:
+        """Set up the loads from host memory of requests that were admitted."""
+        for request in self.batching.started:
+            rank = request.rank
+            assert rank is not None
+            size = request.load * rank.host_bytes
+            enters = self.now + rank.host_latency
+            self.setup.append(Flow(request, enters, size, (rank.host_link,), load=True))
+        self.batching.started = []
+
+    def enter(self, flow: Flow) -> None:
+        self.setup.remove(flow)
+        flow.left = flow.size
+        self.flows.append(flow)
+        self.share()
 
     def share(self) -> None:
-        for t in self.links:
-            sender, receiver = t.request.rank, t.request.decode_rank
-            assert sender is not None
-            assert receiver is not None
-            leaving = sum(o.request.rank.instance == sender.instance for o in self.links if o.request.rank)
-            coming = sum(
-                o.request.decode_rank.instance == receiver.instance
-                for o in self.links
-                if o.request.decode_rank
-            )
-            t.rate = min(self.link[2] / leaving, self.link[3] / coming)
+        for flow in self.flows:
+            crossing = [sum(link in other.links for other in self.flows) for link in flow.links]
+            shares = [self.bandwidth[link] / count for link, count in zip(flow.links, crossing, strict=True)]
+            flow.rate = min(shares)
 
     def move(self, until: float) -> None:
-        for t in self.links:
-            left = t.left - t.rate * (until - self.now)
-            t.left = left if left > 1e-12 * t.request.input * self.link[1] else 0.0
+        for flow in self.flows:
+            left = flow.left - flow.rate * (until - self.now)
+            flow.left = left if left > 1e-12 * flow.size else 0.0
 
-    def deliver(self, transfer: Transfer) -> None:
-        request = transfer.request
-        self.links.remove(transfer)
+    def complete(self, flow: Flow) -> None:
+        request = flow.request
+        self.flows.remove(flow)
         self.share()
         assert request.rank is not None
+        if flow.load:
+            request.rank.loading.remove(request)
+            request.rank.loaded.append(request)
+            return
         assert request.decode_rank is not None
         self.token(request)
         self.batching.release(request.rank, request, ended=False)
@@ -368,16 +411,16 @@ class Twin:
         while True:
             alarms = [(e.alarm, 0, e.index, e) for e in self.engines if e.end is None and e.alarm is not None]
             ends = [*alarms, *((e.end, 0, e.index, e) for e in self.engines if e.end is not None)]
-            setups = [(t.enters, 1, 0, t) for t in self.setup[:1]]
-            arriving = [(self.now + t.left / t.rate, 2, t.request.number, t) for t in self.links]
+            setups = [(f.enters, 1, i + len(self.setup) * f.load, f) for i, f in enumerate(self.setup)]
+            arriving = [(self.now + f.left / f.rate, 2, f.request.number, f) for f in self.flows]
             events = [*ends, *setups, *arriving, (self.next_arrival(), 3, 0, None)]
             time, kind, _, what = min(events, key=lambda x: x[:3])
             if time > self.now or math.isinf(time):
-                before = [(e.end, e.alarm) for e in self.engines]
+                before = [(e.end, e.alarm) for e in self.engines], len(self.setup)
                 for engine in self.engines:
                     if engine.end is None:
                         self.start(engine)
-                if before != [(e.end, e.alarm) for e in self.engines]:
+                if before != ([(e.end, e.alarm) for e in self.engines], len(self.setup)):
                     continue
             if math.isinf(time):
                 return
@@ -385,10 +428,7 @@ class Twin:
             self.now = time
             if isinstance(what, Engine):
                 self.end(what)
-            elif kind == 1:
-                self.links.append(self.setup.pop(0))
-                self.share()
-            elif isinstance(what, Transfer):
-                self.deliver(what)
+            elif isinstance(what, Flow):
+                (self.enter if kind == 1 else self.complete)(what)
             else:
                 self.arrive()

@@ -15,7 +15,7 @@ from llmopt_problems.deployment import Caching, Deployment, KvGrowth, Layout, Po
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.run import Run
-from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel
+from llmopt_simulator.service import HostTier, KvTransfer, PoolService, ServiceModel
 
 
 def random_workload(rng: np.random.Generator, longest: int) -> Workload:
@@ -171,6 +171,23 @@ def random_service(rng: np.random.Generator, make, pools, gridded: bool = False)
     return ServiceModel(tuple(services), link)
 
 
+def with_hosts(rng: np.random.Generator, service: ServiceModel) -> ServiceModel:
+    """The same service with host tiers, most of them too small for everything."""
+    pools = [
+        replace(
+            pool,
+            host=HostTier(
+                int(rng.integers(0, 300)),
+                float(rng.uniform(0.5, 2)),
+                float(rng.uniform(5, 80)),
+                float(rng.choice([0.0, 0.2])),
+            ),
+        )
+        for pool in service.pools
+    ]
+    return replace(service, pools=tuple(pools))
+
+
 def python_law(service: PoolService):
     arrays, scratch = service.step.arrays(), service.step.scratch()
     return lambda *state: step_seconds(arrays, scratch, *state)
@@ -188,6 +205,7 @@ def run_twin(load_helper, workload: Workload, deployment: Deployment, service: S
         (link.latency_s, link.bytes_per_token, link.sender_bytes_per_s, link.receiver_bytes_per_s),
         thresholds,
         tuple(pool.step.granule for pool in service.pools),
+        tuple(pool.host for pool in service.pools),
     )
     twin.run()
     return twin
@@ -210,6 +228,8 @@ def assert_equal(run: Run, twin, case: int) -> None:
     served = run.finished
     assert [r.hit for r in twin.requests] == (run.hit_tokens * served).tolist()
     assert [r.rank.index for r in twin.requests if r.rank] == run.column("rank")[served].tolist()
+    assert [r.host_hit for r in twin.requests] == (run.host_hit_tokens * served).tolist()
+    assert [rank.host_peak for rank in twin.ranks] == run.state.ranks["host_peak_pages"].tolist()
     assert [rank.peak for rank in twin.ranks] == run.state.ranks["peak_pages"].tolist()
     np.testing.assert_allclose(
         [e.busy for e in twin.engines], run.state.totals[:, k.BUSY_S], rtol=1e-9, atol=1e-9

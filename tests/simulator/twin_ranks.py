@@ -23,6 +23,8 @@ class Request:
     prompt: int = 0
     computed: int = 0
     hit: int = 0  # tokens, of the first admission
+    load: int = 0  # blocks to load from host memory
+    host_hit: int = 0  # tokens, of the first admission
     path: int = 0  # blocks in use in the tree
     answer: tuple[int, ...] = ()  # ids of the answer's blocks
     emitted: int = 0
@@ -77,6 +79,14 @@ class Rank:
     chunk: int
     cap: int
     granule: int
+    host_capacity: int = 0
+    host_latency: float = 0.0
+    host_bytes: float = 0.0  # of a block
+    host_link: object = None
+    host: list[Node] = field(default_factory=list)  # oldest first
+    host_peak: int = 0
+    loading: list[Request] = field(default_factory=list)
+    loaded: list[Request] = field(default_factory=list)
     waiting: list[Request] = field(default_factory=list)
     prefilling: list[Request] = field(default_factory=list)
     decoding: list[Request] = field(default_factory=list)
@@ -90,7 +100,7 @@ class Rank:
     share: float = 0.0  # conservativeness now
 
     def running(self) -> list[Request]:
-        return self.prefilling + self.decoding
+        return self.prefilling + self.decoding + self.loading + self.loaded
 
     def free(self) -> int:
         return self.capacity - self.used - sum(node.pages for node in self.tree.values())
@@ -124,6 +134,7 @@ class Batching:
     def __init__(self, block: int, split: bool, cached: bool, eviction: str) -> None:
         self.block, self.split, self.cached, self.eviction = block, split, cached, eviction
         self.releases = self.retractions = self.made = 0
+        self.started: list[Request] = []  # loads from host memory
 
     # pages
 
@@ -151,15 +162,36 @@ class Batching:
     def match(self, rank: Rank, request: Request) -> int:
         limit = min(len(request.blocks), (request.prompt - 1) // self.block)
         count = 0
-        while count < limit and request.blocks[: count + 1] in rank.tree:
+        on_host = {node.key for node in rank.host}
+        while count < limit and (
+            request.blocks[: count + 1] in rank.tree or request.blocks[: count + 1] in on_host
+        ):
             count += 1
         return count
 
     def take(self, rank: Rank, request: Request, pages: int, path: list[tuple[int, ...]]) -> None:
         while rank.free() < pages:
-            del rank.tree[min(rank.evictable(set(path)), key=self.turn).key]
+            victim = min(rank.evictable(set(path)), key=self.turn)
+            del rank.tree[victim.key]
+            self.to_host(rank, victim)
         rank.used += pages
         request.private += pages
+
+    def to_host(self, rank: Rank, victim: Node) -> None:
+        if victim.pages > rank.host_capacity:
+            return
+        while sum(node.pages for node in rank.host) + victim.pages > rank.host_capacity:
+            rank.host.pop(0)
+        rank.host.append(victim)
+        rank.host_peak = max(rank.host_peak, sum(node.pages for node in rank.host))
+
+    def from_host(self, rank: Rank, key: tuple[int, ...]) -> Node | None:
+        """The node with that key, taken out of host memory."""
+        for node in rank.host:
+            if node.key == key:
+                rank.host.remove(node)
+                return node
+        return None
 
     def turn(self, node: Node) -> object:
         """What orders leaves that may be evicted."""
@@ -189,7 +221,13 @@ class Batching:
             if tokens > 0:
                 rank.shares.append((request, tokens))
                 budget -= tokens
-        while rank.waiting and budget > 0 and len(rank.decoding) + len(rank.shares) < rank.cap:
+        while rank.loaded and budget > 0:
+            request = rank.loaded.pop(0)
+            rank.prefilling.append(request)
+            tokens = min(budget, request.prompt - request.computed)
+            rank.shares.append((request, tokens))
+            budget -= tokens
+        while rank.waiting and budget > 0 and self.places(rank) < rank.cap:
             request = rank.head()
             if request is rank.refused:
                 break
@@ -199,25 +237,41 @@ class Batching:
                 break
             rank.waiting.remove(request)
             request.admitted = now if math.isnan(request.admitted) else request.admitted
+            if request.load > 0:
+                rank.loading.append(request)
+                self.started.append(request)
+                continue
             rank.prefilling.append(request)
             tokens = min(budget, request.prompt - request.computed)
             rank.shares.append((request, tokens))
             budget -= tokens
 
+    def places(self, rank: Rank) -> int:
+        return len(rank.decoding) + len(rank.shares) + len(rank.loading) + len(rank.loaded)
+
     def admit(self, rank: Rank, request: Request) -> bool:
         hits = self.match(rank, request)
         path = [request.blocks[: i + 1] for i in range(hits)]
-        pages = self.need(rank, request) - hits * self.block_pages(rank)
+        request.load = sum(key not in rank.tree for key in path)
+        pages = self.need(rank, request) - (hits - request.load) * self.block_pages(rank)
         unused = sum(n.pages for n in rank.tree.values() if n.users == 0 and n.key not in path)
         if pages + self.kept(rank, request) > rank.free() + unused:
             return False
-        for key in path:
+        recalled = [self.from_host(rank, key) for key in path[hits - request.load :]]
+        for key in path[: hits - request.load]:
             rank.tree[key].users += 1
             rank.tree[key].uses += 1
         request.private, request.path, request.computed = 0, hits, hits * self.block
         if math.isnan(request.admitted):
             request.hit = hits * self.block
+            request.host_hit = request.load * self.block
         self.take(rank, request, pages, path)
+        for node in recalled:
+            assert node is not None
+            rank.used -= node.pages
+            request.private -= node.pages
+            rank.tree[node.key] = node
+            node.users, node.uses = 1, node.uses + 1
         rank.peak = max(rank.peak, rank.used + rank.locked())
         return True
 
@@ -293,7 +347,7 @@ class Batching:
             rank.used -= self.block_pages(rank)
             request.private -= self.block_pages(rank)
             if key not in rank.tree:
-                rank.tree[key] = self.node(key, self.block_pages(rank))
+                rank.tree[key] = self.from_host(rank, key) or self.node(key, self.block_pages(rank))
             rank.tree[key].users += 1
             rank.tree[key].uses += 1
         request.path = max(request.path, len(path))

@@ -18,7 +18,7 @@ from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import pop, set_event
 from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
 from llmopt_simulator.kernel.recording import log_step, record_latency, record_step
-from llmopt_simulator.kernel.running import next_completion
+from llmopt_simulator.kernel.running import next_completion, running_requests
 from llmopt_simulator.kernel.scheduler import join_decode, may_admit, plan_step
 from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
 
@@ -128,7 +128,7 @@ def _gathers(s: State, e: int, now_s: float) -> bool:
     engine, waiting, running = s.engines[e], 0, 0
     for r in range(engine.rank_start, engine.rank_stop):
         waiting += s.queues[r].count
-        running += s.ranks[r].decodes + s.queues[s.settings[0].ranks + r].count
+        running += running_requests(s, r)
     if running > 0 or waiting == 0:
         return False
     engine.opened_s = min(engine.opened_s, now_s)

@@ -1,7 +1,7 @@
 """The event list: one entry for each source of events, ordered by (time, source).
 
-Engines are sources 0 … E-1 (the end of their planned steps), then come transfers that reach their link, the
-next transfer to complete, and the next arrival. A source has at most one pending event, so the list is
+Engines are sources 0 … E-1 (the end of their planned steps), then come flows that reach their links, the next
+flow to complete, and the next arrival. A source has at most one pending event, so the list is
 an indexed heap whose entries move when a source changes its mind; the source number is both priority
 and sequence, which makes every order decided.
 """
@@ -17,13 +17,13 @@ from llmopt_simulator.kernel.state import NONE, State
 
 @inner
 def link_source(s: State) -> int:
-    """The source of transfers whose set-up ends."""
+    """The source of flows whose set-up ends."""
     return s.settings[0].engines
 
 
 @inner
-def transfer_source(s: State) -> int:
-    """The source of transfers that complete."""
+def flow_source(s: State) -> int:
+    """The source of flows that complete."""
     return s.settings[0].engines + 1
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import pop
 from llmopt_simulator.kernel.prefix_cache import evict, unlock_path
-from llmopt_simulator.kernel.running import leave_running
+from llmopt_simulator.kernel.running import leave_running, running_requests
 from llmopt_simulator.kernel.state import State
 from llmopt_simulator.kernel.waiting import enqueue_first
 
@@ -112,8 +112,7 @@ def make_room(s: State, r: int) -> None:
     while not _fits(s, r, rank.steps, rank.free_pages + rank.evictable_pages):
         _retract(s, r)
     if s.world[0].retractions > retractions:
-        running = rank.decodes + s.queues[s.settings[0].ranks + r].count
-        used = rank.outputs - rank.remaining + _STEPS_KEPT * running
+        used = rank.outputs - rank.remaining + _STEPS_KEPT * running_requests(s, r)
         rank.share = min(1.0, used / max(1, rank.outputs)) if rank.share_decay > 0.0 else rank.share
     if rank.decodes > 0:
         take_growth(s, r, rank.steps + 1)

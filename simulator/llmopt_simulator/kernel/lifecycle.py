@@ -14,7 +14,8 @@ from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.engine import Laws, record_run, wake
 from llmopt_simulator.kernel.events import first, pop, push, set_event
 from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
-from llmopt_simulator.kernel.kv_transfer import leave_link, set_up
+from llmopt_simulator.kernel.kv_transfer import begin_transfer, enter_links
+from llmopt_simulator.kernel.links import end_flow, end_setup
 from llmopt_simulator.kernel.prefix_cache import release
 from llmopt_simulator.kernel.recording import count_requests, record_latency
 from llmopt_simulator.kernel.routing import choose_decode_rank, choose_rank, shortest_queue
@@ -27,8 +28,8 @@ from llmopt_simulator.kernel.scheduler import (
     most_pages,
     next_prefilled,
 )
-from llmopt_simulator.kernel.state import CENTRAL_QUEUE, FINISHED, NONE, REJECTED, State
-from llmopt_simulator.kernel.waiting import enqueue
+from llmopt_simulator.kernel.state import CENTRAL_QUEUE, FINISHED, KV_TRANSFER, NONE, REJECTED, State
+from llmopt_simulator.kernel.waiting import enqueue, loaded_queue
 
 
 @inner
@@ -97,9 +98,27 @@ def end_steps(s: State, laws: Laws, e: int, now_s: float) -> None:
 
 
 @inner
-def deliver(s: State, now_s: float) -> None:
-    """A KV transfer is complete: the first token is out, the sender's pages go, decoding may begin."""
-    request = leave_link(s, now_s)
+def end_set_up(s: State, now_s: float) -> None:
+    """A flow may move its bytes now."""
+    request, setup = end_setup(s)
+    enter_links(s, request, setup, now_s)
+
+
+@inner
+def complete_flow(s: State, now_s: float) -> None:
+    """A KV transfer is complete, or a load from host memory, whose request is the next to prefill."""
+    request, purpose = end_flow(s, now_s)
+    if purpose == KV_TRANSFER:
+        _deliver(s, request, now_s)
+        return
+    r = s.requests[request].rank
+    push(s, loaded_queue(s, r), request)
+    wake(s, s.ranks[r].engine, now_s)
+
+
+@inner
+def _deliver(s: State, request: int, now_s: float) -> None:
+    """The first token is out, the sender's pages go, decoding may begin."""
     q = s.requests[request]
     q.first_token_s = q.token_s = now_s
     sender, receiver = q.rank, q.decode_rank
@@ -115,12 +134,12 @@ def deliver(s: State, now_s: float) -> None:
 
 @inner
 def _central_queue(s: State) -> int:
-    return 2 * s.settings[0].ranks
+    return 3 * s.settings[0].ranks
 
 
 @inner
 def _dispatch_queue(s: State) -> int:
-    return 2 * s.settings[0].ranks + 1
+    return 3 * s.settings[0].ranks + 1
 
 
 @inner
@@ -237,4 +256,4 @@ def _dispatch(s: State, now_s: float) -> None:
         q.decode_pages = decode_pages(s, r, request)
         take_pages(s, r, q.decode_pages)
         s.ranks[r].outstanding += 1
-        set_up(s, request, now_s)
+        begin_transfer(s, request, now_s)

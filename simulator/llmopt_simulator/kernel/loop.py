@@ -8,8 +8,7 @@ from llmopt_simulator.kernel.arrivals import is_pause
 from llmopt_simulator.kernel.compiling import entry, inner
 from llmopt_simulator.kernel.engine import Laws, record_run, start_ready, steps_ended
 from llmopt_simulator.kernel.events import arrival_source, link_source
-from llmopt_simulator.kernel.kv_transfer import enter_link
-from llmopt_simulator.kernel.lifecycle import arrive, deliver, end_steps
+from llmopt_simulator.kernel.lifecycle import arrive, complete_flow, end_set_up, end_steps
 from llmopt_simulator.kernel.state import FAULT_CLOCK, FAULT_NONE, NONE, State
 
 
@@ -45,9 +44,9 @@ def _happen(s: State, laws: Laws, source: int) -> None:
     elif source == arrival_source(s):
         arrive(s, now_s)
     elif source == link_source(s):
-        enter_link(s, now_s)
+        end_set_up(s, now_s)
     else:
-        deliver(s, now_s)
+        complete_flow(s, now_s)
 
 
 @inner

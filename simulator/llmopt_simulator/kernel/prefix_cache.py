@@ -13,12 +13,13 @@ import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.eviction import offer, stamp_new, take_victim, withdraw
+from llmopt_simulator.kernel.host_tier import has_room, leave_host, to_host, too_full
 from llmopt_simulator.kernel.state import NONE, State
 
 
 @inner
 def matched_blocks(s: State, r: int, request: int, limit: int) -> int:
-    """Consecutive blocks at the head of the request, at most `limit`, that rank `r` holds."""
+    """Consecutive blocks at the head of the request, at most `limit`, that rank `r` holds in either tier."""
     start = s.requests[request].blocks_start
     count = 0
     while count < limit:
@@ -28,6 +29,15 @@ def matched_blocks(s: State, r: int, request: int, limit: int) -> int:
         s.scratch[count] = node
         count += 1
     return count
+
+
+@inner
+def blocks_on_host(s: State, count: int) -> int:
+    """How many of the first `count` nodes of the matched path are in host memory: its last ones."""
+    on_host = 0
+    while on_host < count and s.nodes[s.scratch[count - 1 - on_host]].on_host:
+        on_host += 1
+    return on_host
 
 
 @inner
@@ -41,7 +51,7 @@ def unused_in_path(s: State, count: int) -> int:
 
 @inner
 def lock_path(s: State, r: int, count: int) -> None:
-    """Make a running request a user of the first `count` nodes of the matched path."""
+    """Make a running request a user of the first `count` nodes of the matched path, those on host as well."""
     for i in range(count):
         _lock(s, r, s.scratch[i])
 
@@ -52,14 +62,27 @@ def evict(s: State, r: int, pages: int) -> None:
     rank = s.ranks[r]
     while rank.free_pages < pages:
         index = take_victim(s, r)
-        node = s.nodes[index]
-        if node.key != NONE:
-            _forget(s, r, node.key)
-        rank.free_pages += node.pages
-        rank.freed_pages += node.pages
-        rank.tree_pages -= node.pages
-        node.next = rank.free_node
-        rank.free_node = index
+        rank.free_pages += s.nodes[index].pages
+        rank.freed_pages += s.nodes[index].pages
+        rank.tree_pages -= s.nodes[index].pages
+        if not has_room(s, r, index):
+            _drop(s, r, index)
+            continue
+        while too_full(s, r, index):
+            oldest = rank.host_head
+            leave_host(s, r, oldest)
+            _drop(s, r, oldest)
+        to_host(s, r, index)
+
+
+@inner
+def _drop(s: State, r: int, index: int) -> None:
+    """Forget a node that is in neither tier."""
+    node = s.nodes[index]
+    if node.key != NONE:
+        _forget(s, r, node.key)
+    node.next = s.ranks[r].free_node
+    s.ranks[r].free_node = index
 
 
 @inner
@@ -123,18 +146,30 @@ def _hold(s: State, r: int, request: int, key: int, parent: int) -> int:
         _remember(s, r, key, node)
         s.nodes[node].users = 1
     else:
+        if not s.nodes[node].on_host:
+            rank.free_pages += rank.block_pages
+            rank.freed_pages += rank.block_pages
         _lock(s, r, node)
-        rank.free_pages += rank.block_pages
-        rank.freed_pages += rank.block_pages
     return node
 
 
 @inner
 def _lock(s: State, r: int, node: int) -> None:
-    if s.nodes[node].users == 0:
+    if s.nodes[node].on_host:
+        _recall(s, r, node)
+    elif s.nodes[node].users == 0:
         withdraw(s, r, node)
     s.nodes[node].users += 1
     s.nodes[node].uses += 1
+
+
+@inner
+def _recall(s: State, r: int, node: int) -> None:
+    """Give a node in host memory back to the device, whose pages are the caller's to take."""
+    leave_host(s, r, node)
+    s.ranks[r].tree_pages += s.nodes[node].pages
+    if s.nodes[node].parent != NONE:
+        s.nodes[s.nodes[node].parent].children += 1
 
 
 @inner
@@ -154,6 +189,7 @@ def _new_node(s: State, r: int, key: int, pages: int, parent: int) -> int:
     node.key = key
     node.pages = pages
     node.users = node.children = 0
+    node.on_host = False
     node.uses = 1
     node.parent = parent
     if parent != NONE:

@@ -18,15 +18,18 @@ NODE: Final = np.dtype(
         ("uses", "i8"),  # requests that it has served
         ("order", "i8"),  # its place among leaves that may be evicted: see `eviction`
         ("place", "i8"),  # in the heap of them
+        ("on_host", "?"),
     ],
     align=True,
 )
 QUEUE: Final = np.dtype([("head", "i8"), ("tail", "i8"), ("count", "i8")], align=True)
-TRANSFER: Final = np.dtype(
+FLOW: Final = np.dtype(
     [
         ("request", "i8"),
-        ("sender", "i8"),
-        ("receiver", "i8"),
+        ("purpose", "i8"),
+        ("first", "i8"),  # the links that it crosses, `second` none if it is one
+        ("second", "i8"),
+        ("size_bytes", "f8"),
         ("left_bytes", "f8"),
         ("bytes_per_s", "f8"),
     ],
@@ -35,7 +38,7 @@ TRANSFER: Final = np.dtype(
 TURN: Final = np.dtype([("follows", "i8"), ("follower", "i8"), ("sibling", "i8")], align=True)
 """The request that a request waits for, the first one that waits for it, the next with the same `follows`."""
 THINKER: Final = np.dtype([("time_s", "f8"), ("request", "i8")], align=True)
-INSTANCE: Final = np.dtype([("sending", "i8"), ("receiving", "i8")], align=True)
+LINK: Final = np.dtype([("bytes_per_s", "f8"), ("flows", "i8")], align=True)
 SOURCE: Final = np.dtype(
     [
         ("time_s", "f8"),  # of this source's event, infinite when silent

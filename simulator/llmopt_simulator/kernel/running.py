@@ -32,6 +32,12 @@ def join_running(s: State, r: int, request: int) -> None:
 
 
 @inner
+def running_requests(s: State, r: int) -> int:
+    """Requests that hold pages of rank `r`: decodes, in prefill, or awaiting their hits."""
+    return s.ranks[r].decodes + s.queues[s.settings[0].ranks + r].count + s.ranks[r].loading
+
+
+@inner
 def leave_running(s: State, r: int, request: int) -> None:
     """Take a sequence out of the decode batch: the next to end, or any."""
     q, rank = s.requests[request], s.ranks[r]

@@ -7,7 +7,8 @@ one is admitted only while the step has budget left.
 Admission reserves pages for the whole input and output (the input alone in a prefill pool, whose requests
 leave with their KV). With growth it takes those of the prompt, and asks that a share of the output still to
 come would fit beside them. A first request that does not fit is tried again when something has changed:
-a sequence has ended or been retracted, a prefill is complete (its blocks may be hits), or another is first.
+a sequence has ended or been retracted, prefill has computed blocks (they may be hits), or another is first.
+A request with hits in host memory waits for them beside the queue and is the next to prefill then.
 """
 
 from __future__ import annotations
@@ -17,10 +18,18 @@ import numpy as np
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import first, pop, push
 from llmopt_simulator.kernel.growth import make_room, opens_page, pages_of, take_pages
-from llmopt_simulator.kernel.prefix_cache import evict, insert, lock_path, matched_blocks, unused_in_path
-from llmopt_simulator.kernel.running import join_running
+from llmopt_simulator.kernel.kv_transfer import begin_load
+from llmopt_simulator.kernel.prefix_cache import (
+    blocks_on_host,
+    evict,
+    insert,
+    lock_path,
+    matched_blocks,
+    unused_in_path,
+)
+from llmopt_simulator.kernel.running import join_running, running_requests
 from llmopt_simulator.kernel.state import State
-from llmopt_simulator.kernel.waiting import dequeue
+from llmopt_simulator.kernel.waiting import dequeue, loaded_queue
 
 
 @inner
@@ -82,7 +91,7 @@ def may_admit(s: State, r: int) -> bool:
     return (
         not rank.full
         and s.queues[r].count > 0
-        and rank.decodes + rank.chunks < rank.batch_cap
+        and rank.decodes + rank.chunks + rank.loading < rank.batch_cap
         and taken + rank.step_tokens < rank.chunk_tokens
     )
 
@@ -93,6 +102,9 @@ def _plan_prefill(s: State, r: int, taken: int, now_s: float) -> None:
     rank, prefill = s.ranks[r], s.settings[0].ranks + r
     if s.queues[prefill].count > 0:
         _take_chunk(s, r, first(s, prefill), taken)
+    while s.queues[loaded_queue(s, r)].count > 0 and taken + rank.step_tokens < rank.chunk_tokens:
+        rank.loading -= 1
+        _start_prefill(s, r, pop(s, loaded_queue(s, r)), taken)
     while may_admit(s, r):
         if not _admit(s, r, first(s, r)):
             rank.full = True
@@ -100,8 +112,16 @@ def _plan_prefill(s: State, r: int, taken: int, now_s: float) -> None:
         request = dequeue(s, r)
         if np.isnan(s.requests[request].admitted_s):
             s.requests[request].admitted_s = now_s
-        push(s, prefill, request)
-        _take_chunk(s, r, request, taken)
+        if s.requests[request].host_blocks > 0:
+            begin_load(s, r, request, now_s)
+        else:
+            _start_prefill(s, r, request, taken)
+
+
+@inner
+def _start_prefill(s: State, r: int, request: int, taken: int) -> None:
+    push(s, s.settings[0].ranks + r, request)
+    _take_chunk(s, r, request, taken)
 
 
 @inner
@@ -110,31 +130,43 @@ def _admit(s: State, r: int, request: int) -> bool:
     q, rank = s.requests[request], s.ranks[r]
     total = front_pages(s, r, request)
     hits = matched_blocks(s, r, request, hit_limit(s, request))
-    pages = total - hits * rank.block_pages
-    available = rank.free_pages + rank.evictable_pages - unused_in_path(s, hits) * rank.block_pages
+    loads = blocks_on_host(s, hits)
+    pages = total - (hits - loads) * rank.block_pages
+    unused = unused_in_path(s, hits - loads)
+    available = rank.free_pages + rank.evictable_pages - unused * rank.block_pages
     if pages + (_kept_pages(s, r, request) - total if rank.grows else 0) > available:
         return False
     lock_path(s, r, hits)
     evict(s, r, pages)
-    take_pages(s, r, pages)
+    _take_loaded_pages(s, r, loads * rank.block_pages)
+    q.private_pages = pages - loads * rank.block_pages
+    take_pages(s, r, q.private_pages)
     rank.wanted_pages -= total
-    q.private_pages = pages
     q.path_blocks = hits
+    q.host_blocks = loads
     q.computed_tokens = hits * s.settings[0].block_tokens
     rank.remaining += q.input_tokens + q.output_tokens - q.prompt_tokens
     rank.outputs += q.output_tokens
     if np.isnan(q.admitted_s):
         q.hit_blocks = hits
+        q.host_hit_blocks = loads
     else:
         s.world[0].recomputed_tokens += q.prompt_tokens - q.computed_tokens
     return True
 
 
 @inner
+def _take_loaded_pages(s: State, r: int, pages: int) -> None:
+    """Reserve free pages for nodes that come from host memory; the tree holds them already."""
+    s.ranks[r].free_pages -= pages
+    s.ranks[r].allocated_pages += pages
+
+
+@inner
 def _kept_pages(s: State, r: int, request: int) -> int:
     """Pages of a request and the share of output to come, its own and all others', above the watermark."""
     q, rank = s.requests[request], s.ranks[r]
-    if rank.decodes + s.queues[s.settings[0].ranks + r].count == 0:
+    if running_requests(s, r) == 0:
         rank.share = rank.share_start
     left = q.input_tokens + q.output_tokens - q.prompt_tokens
     own = pages_of(s, r, request, q.prompt_tokens + int(np.ceil(rank.share * left)))

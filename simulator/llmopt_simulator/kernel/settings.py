@@ -25,8 +25,6 @@ SETTINGS: Final = np.dtype(
         ("balance_rel", "f8"),
         ("transfer_latency_s", "f8"),
         ("transfer_bytes_per_token", "f8"),
-        ("sender_bytes_per_s", "f8"),
-        ("receiver_bytes_per_s", "f8"),
     ],
     align=True,
 )

@@ -37,6 +37,13 @@ LFU: Final = 1
 FIFO: Final = 2
 """Eviction policies."""
 
+SETUPS: Final = 3
+"""Queues of flows in set-up: KV transfers, and loads from host memory of either front pool."""
+
+KV_TRANSFER: Final = 0
+HOST_LOAD: Final = 1
+"""Purposes of flows."""
+
 PENDING: Final = 0
 FINISHED: Final = 1
 REJECTED: Final = 2
@@ -87,6 +94,8 @@ REQUEST: Final = np.dtype(
         ("input_tokens", "i8"),
         ("output_tokens", "i8"),
         ("hit_blocks", "i8"),
+        ("host_blocks", "i8"),  # of the hits of this admission, those in host memory
+        ("host_hit_blocks", "i8"),  # of `hit_blocks`
         ("computed_tokens", "i8"),  # input whose KV exists: hits and prefill up to the step in progress
         ("prompt_tokens", "i8"),  # what prefill computes: input, and after a retraction output too
         (
@@ -117,6 +126,16 @@ RANK: Final = np.dtype(
         ("block_pages", "i8"),
         ("chunk_tokens", "i8"),
         ("batch_cap", "i8"),
+        ("host_capacity_pages", "i8"),
+        ("host_pages", "i8"),  # of tree nodes in host memory
+        ("host_peak_pages", "i8"),
+        ("host_head", "i8"),  # the node that came there first
+        ("host_tail", "i8"),
+        ("host_link", "i8"),
+        ("host_latency_s", "f8"),
+        ("host_block_bytes", "f8"),
+        ("setup", "i8"),  # queue of its loads in set-up
+        ("loading", "i8"),  # admitted requests whose hits are on their way from host memory, or have come
         ("free_pages", "i8"),
         ("held_pages", "i8"),  # of running requests, outside the tree
         ("tree_pages", "i8"),
@@ -204,9 +223,9 @@ WORLD: Final = np.dtype(
         ("request_s", "f8"),  # integral of the number of requests in the system
         ("turn", "i8"),  # round robin
         ("random", "u8"),
-        ("active", "i8"),  # transfers on the links
-        ("moved_s", "f8"),  # time up to which transfers have moved
-        ("moved_bytes", "f8"),
+        ("active", "i8"),  # flows on the links
+        ("moved_s", "f8"),  # time up to which flows have moved
+        ("moved_bytes", "f8"),  # of KV transfers that have entered the links
         ("ready", "i8"),  # engines that may start a step
         ("prefilled", "i8"),  # prefills that have completed
         ("retractions", "i8"),
@@ -239,7 +258,8 @@ class State(NamedTuple):
     ranks: Records
     engines: Records
     queues: Records
-    """Waiting at rank r: r; in prefill at rank r: ranks + r; then central, dispatch, link set-up."""
+    """Waiting at rank r: r; in prefill at rank r: ranks + r; loaded from host memory at rank r: 2 ranks + r;
+    then central, dispatch, and SETUPS of link set-up, in each of which the latency is constant."""
     nodes: Records
     leaves: NDArray[np.int64]
     """Heaps of every rank: nodes that may be evicted, see `eviction`."""
@@ -253,8 +273,9 @@ class State(NamedTuple):
     """Decodes of every rank that grows, by the decode step (modulo the page) at which they open a page."""
     run_ends_s: NDArray[np.float64]
     """Shape (engines, RUN_STEPS): ends of the planned steps."""
-    transfers: Records
-    instances: Records
+    flows: Records
+    links: Records
+    """Outgoing of instance i: 2 i, incoming: 2 i + 1; then the host links."""
     sources: Records
     """The event list, see `events`."""
     ready: NDArray[np.int64]

@@ -13,6 +13,12 @@ from llmopt_simulator.kernel.state import NONE, State
 
 
 @inner
+def loaded_queue(s: State, r: int) -> int:
+    """The FIFO of requests of rank `r` whose hits have come from host memory."""
+    return 2 * s.settings[0].ranks + r
+
+
+@inner
 def enqueue(s: State, r: int, request: int) -> None:
     """Let a request wait at rank `r`."""
     if not s.ranks[r].ordered:
