@@ -14,6 +14,7 @@ import sympy as sp
 
 from llmopt_calibration.coefficients import CoefficientSet, FamilyCoefficients
 from llmopt_calibration.laws import Number, law
+from llmopt_calibration.memory import MemoryLaw
 from llmopt_calibration.precision import Precision
 from llmopt_calibration.step.symbols import SymbolicLayout, symbolic
 from llmopt_problems.deployment import Layout
@@ -67,6 +68,32 @@ def kv_transfer_law(
         rate * prefill.attention_tp * prefill.pp,
         rate * decode.attention_tp * decode.pp,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HostLoadLaw:
+    """Loading cached tokens of one rank from the host memory of its accelerators, each over its own link."""
+
+    bytes_per_token: sp.Expr
+    """On the fullest accelerator."""
+    latency_s: float
+    bytes_per_s: float
+
+    def capacity_tokens(self, host_bytes: Number, batches: Number) -> sp.Expr:
+        """Tokens that a rank keeps in `host_bytes` of each accelerator, which `batches` engines share."""
+        return host_bytes / (self.bytes_per_token * batches)
+
+    def seconds(self, tokens: Number) -> sp.Expr:
+        """Seconds to load `tokens` when nothing else uses the link."""
+        return self.latency_s + self.bytes_per_token * tokens / self.bytes_per_s
+
+
+def host_load_law(memory: MemoryLaw, batches: Number, link: LinkSpec) -> HostLoadLaw:
+    """The load over the data-sheet's host link, where `batches` engines (`pp`) share each accelerator.
+
+    The bytes are those of the memory law, which counts a token of every batch.
+    """
+    return HostLoadLaw(memory.kv_bytes_per_token / batches, link.latency_s, link.bytes_per_s)
 
 
 def _send_values(coefficients: CoefficientSet | None) -> dict[str, float]:

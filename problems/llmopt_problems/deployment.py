@@ -135,6 +135,8 @@ class Caching:
     ago, by the fewest requests (then longest ago), or the one that was computed first."""
     page_tokens: int = 16
     """Tokens of one KV page; SGLang's default is 1, vLLM's 16."""
+    host_bytes: float | None = None
+    """Host memory of each accelerator where evicted prefixes go (SGLang `--hicache-size`); None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 
-from llmopt_problems.deployment import Deployment, PoolDeployment
+from llmopt_problems.deployment import Deployment, Eviction, PoolDeployment
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.options import SimulationOptions
@@ -109,6 +110,7 @@ def _pool_problems(deployment: Deployment, service: ServiceModel) -> Iterator[st
         return
     for pool, pool_service in zip(deployment.pools, service.pools, strict=True):
         yield from _caps_problems(pool, pool_service)
+    yield from _cache_problems(deployment, service)
     if deployment.mode == "disaggregated":
         yield from _transfer_problems(service.transfer)
 
@@ -128,6 +130,19 @@ def _caps_problems(pool: PoolDeployment, service: PoolService) -> Iterator[str]:
             yield f"the {pool.role} pool has {name} = {value}: it must be at least 1"
     if service.kv_capacity_tokens < 0:
         yield f"the {pool.role} pool has kv_capacity_tokens = {service.kv_capacity_tokens}: give 0 or more"
+
+
+def _cache_problems(deployment: Deployment, service: ServiceModel) -> Iterator[str]:
+    if deployment.caching.eviction not in get_args(Eviction):
+        choices = ", ".join(get_args(Eviction))
+        yield f"eviction = {deployment.caching.eviction!r}: choose one of {choices}"
+    if deployment.caching.host_bytes is not None and service.pools[0].host is None:
+        yield "prefixes are to be kept in host memory and its service is unknown: give PoolService.host"
+    hosts = [pool.host for pool in service.pools if pool.host is not None]
+    if any(min(host.capacity_tokens, host.bytes_per_token, host.latency_s) < 0.0 for host in hosts):
+        yield "a host tier has a negative capacity, size or latency: give 0 or more"
+    if not all(host.bytes_per_s > 0.0 for host in hosts):
+        yield "a host link without bandwidth never loads: give bytes per second above 0"
 
 
 def _transfer_problems(transfer: KvTransfer | None) -> Iterator[str]:

@@ -35,6 +35,7 @@ def request_columns(run: Run) -> dict[str, NDArray[Any]]:
         "class": class_ids(run.workload.requests),
         **{name: run.column(name) for name in (*MOMENTS, "input_tokens", "output_tokens")},
         "hit_tokens": run.hit_tokens,
+        "host_hit_tokens": run.host_hit_tokens,
         "rank": run.column("rank"),
         "decode_rank": run.column("decode_rank"),
         "served": run.finished,

@@ -132,7 +132,9 @@ def _cache_metrics(run: Run) -> dict[str, float]:
     measured[run.window.members] = True
     measured &= run.finished
     hits, inputs = run.hit_tokens[measured], run.column("input_tokens")[measured]
+    loaded = run.host_hit_tokens[measured]
     return {
         "hit_rate": float(hits.sum() / inputs.sum()) if len(hits) else 0.0,
+        "host_hit_rate": float(loaded.sum() / inputs.sum()) if len(hits) else 0.0,
         "matched_tokens_mean": float(hits.mean()) if len(hits) else 0.0,
     }

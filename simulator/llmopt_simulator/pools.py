@@ -62,6 +62,7 @@ def _occupancy(run: Run, number: int, pool: PoolDeployment, service: PoolService
         f"mean_batch_{pool.role}": float(batch),
         f"peak_batch_{pool.role}": float(ranks["peak_batch"].max()),
         f"peak_kv_tokens_{pool.role}": float(ranks["peak_pages"].max() * service.page_tokens),
+        f"peak_host_tokens_{pool.role}": float(ranks["host_peak_pages"].max() * service.page_tokens),
     }
 
 

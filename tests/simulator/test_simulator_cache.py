@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llmopt_problems.deployment import Caching, Deployment, Layout, PoolDeployment
 from llmopt_problems.traffic.requests import Requests, Workload
-from llmopt_simulator import ServiceModel, simulate
+from llmopt_simulator import HostTier, ServiceModel, metrics, simulate
 
 
 def requests_of(arrivals, prompts, outputs, block: int = 4) -> Requests:
@@ -62,3 +64,32 @@ def test_the_next_turn_finds_the_answer_too(make) -> None:
 def test_a_turn_that_begins_otherwise_finds_no_answer(make) -> None:
     requests = requests_of([0.0, 50.0], ["AB", "AXCDE"], [8, 1])
     assert run(make, Workload(requests, follows=np.array([-1, 0])), 100).hit_tokens.tolist() == [0, 4]
+
+
+def with_host(make, host: HostTier, work: Workload):
+    """One instance with room for a prompt of two blocks and little else; a step takes a second."""
+    pool = PoolDeployment("serve", "x", Layout(), 1, 64, 4)
+    service = replace(make.service(pool, 12, 1, 1.0), host=host)
+    return simulate(work, Deployment("aggregated", (pool,), "round_robin"), ServiceModel((service,)))
+
+
+def test_a_hit_in_host_memory_is_loaded_back(make) -> None:
+    """Two blocks of four tokens, 3 bytes each, 6 bytes a second, 0.5 s latency: 4.5 s, then a step."""
+    work = Workload(requests_of([0.0, 10.0, 20.0], ["AB", "CD", "AB"], [1, 1, 1]))
+    run = with_host(make, HostTier(100, 3.0, 6.0, 0.5), work)
+    assert run.hit_tokens.tolist() == [0, 0, 8]
+    assert run.host_hit_tokens.tolist() == [0, 0, 8]
+    np.testing.assert_allclose(run.column("finish_s") - run.column("arrival_s"), [1.0, 1.0, 5.5])
+    values = metrics(run)
+    assert values["peak_host_tokens_serve"] <= 100
+    assert with_host(make, HostTier(3, 3.0, 6.0, 0.5), work).host_hit_tokens.tolist() == [0, 0, 0]
+
+
+def test_loads_of_engines_on_the_same_accelerators_share_their_link(make) -> None:
+    """Two pipeline engines take turns: each loads eight tokens, 24 bytes, at half of 6 bytes a second."""
+    pool = PoolDeployment("serve", "x", Layout(pp=2), 1, 64, 4)
+    prompts = ["AB", "AB", "CD", "CD", "AB", "AB"]
+    work = Workload(requests_of([0.0, 0.0, 10.0, 10.0, 20.0, 20.0], prompts, [1] * 6))
+    service = replace(make.service(pool, 12, 1, 1.0), host=HostTier(100, 3.0, 6.0, 0.5))
+    run = simulate(work, Deployment("aggregated", (pool,), "round_robin"), ServiceModel((service,)))
+    np.testing.assert_allclose(run.column("finish_s")[4:], 20.0 + 0.5 + 8.0 + 1.0)

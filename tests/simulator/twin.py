@@ -1,15 +1,15 @@
 """The simulator's twin: slow, obvious Python, written from the semantics and sharing no code with the kernel.
 
 Requests, ranks and engines are objects; nothing runs ahead; every engine that is idle tries to start at every
-moment. What a rank does in a step is in `twin_ranks`, which must be loaded first.
+moment. What a rank does in a step is in `twin_ranks`, links are in `twin_links`: load them first.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from simulator_twin_links import Flow, Links
 from simulator_twin_ranks import Batching, Engine, Rank, Request
 
 from llmopt_problems.deployment import Deployment
@@ -18,17 +18,6 @@ from llmopt_simulator.service import HostTier
 
 StepSeconds = Callable[[int, float, int, float, int, int, float, float], float]
 """b, K, p, A, N, h, C, Q of a step to its seconds."""
-
-
-@dataclass(eq=False)
-class Flow:
-    request: Request
-    enters: float
-    size: float
-    links: tuple[object, ...]  # names of those that it crosses
-    load: bool = False  # from host memory
-    left: float = 0.0
-    rate: float = 0.0
 
 
 def rank_link(rank: Rank | None, side: int) -> object:
@@ -66,7 +55,7 @@ class Twin:
         self.turned_away = 0
         self.engines: list[Engine] = []
         self.ranks: list[Rank] = []
-        self.bandwidth: dict[object, float] = {}
+        self.links = Links()
         self._build(capacities, pages, granules, hosts)
         self.front = [rank for rank in self.ranks if not rank.engine.decode_pool]
         self.back = [rank for rank in self.ranks if rank.engine.decode_pool]
@@ -77,8 +66,6 @@ class Twin:
             self.next_of_user()
         self.central: list[Request] = []
         self.dispatch: list[Request] = []
-        self.setup: list[Flow] = []
-        self.flows: list[Flow] = []
 
     def _request(self, workload: Workload, i: int) -> Request:
         r = workload.requests
@@ -141,7 +128,7 @@ class Twin:
             rank.host_capacity = host.capacity_tokens // rank.page
             rank.host_latency, rank.host_link = host.latency_s, link
             rank.host_bytes = host.bytes_per_token * self.block
-            self.bandwidth[link] = host.bytes_per_s
+            self.links.bandwidth[link] = host.bytes_per_s
 
     # arrivals and routing
 
@@ -357,9 +344,9 @@ class Twin:
             rank.peak = max(rank.peak, rank.used)
             rank.outstanding += 1
             links = (rank_link(request.rank, 2), rank_link(rank, 3))
-            self.bandwidth[links[0]], self.bandwidth[links[1]] = self.link[2:]
+            self.links.bandwidth[links[0]], self.links.bandwidth[links[1]] = self.link[2:]
             size = request.input * self.link[1]
-            self.setup.append(Flow(request, self.now + self.link[0], size, links))
+            self.links.setup.append(Flow(request, self.now + self.link[0], size, links))
 
     def load(self) -> None:
         """Set up the loads from host memory of requests that were admitted."""
@@ -368,30 +355,12 @@ class Twin:
             assert rank is not None
             size = request.load * rank.host_bytes
             enters = self.now + rank.host_latency
-            self.setup.append(Flow(request, enters, size, (rank.host_link,), load=True))
+            self.links.setup.append(Flow(request, enters, size, (rank.host_link,), load=True))
         self.batching.started = []
-
-    def enter(self, flow: Flow) -> None:
-        self.setup.remove(flow)
-        flow.left = flow.size
-        self.flows.append(flow)
-        self.share()
-
-    def share(self) -> None:
-        for flow in self.flows:
-            crossing = [sum(link in other.links for other in self.flows) for link in flow.links]
-            shares = [self.bandwidth[link] / count for link, count in zip(flow.links, crossing, strict=True)]
-            flow.rate = min(shares)
-
-    def move(self, until: float) -> None:
-        for flow in self.flows:
-            left = flow.left - flow.rate * (until - self.now)
-            flow.left = left if left > 1e-12 * flow.size else 0.0
 
     def complete(self, flow: Flow) -> None:
         request = flow.request
-        self.flows.remove(flow)
-        self.share()
+        self.links.leave(flow)
         assert request.rank is not None
         if flow.load:
             request.rank.loading.remove(request)
@@ -411,24 +380,22 @@ class Twin:
         while True:
             alarms = [(e.alarm, 0, e.index, e) for e in self.engines if e.end is None and e.alarm is not None]
             ends = [*alarms, *((e.end, 0, e.index, e) for e in self.engines if e.end is not None)]
-            setups = [(f.enters, 1, i + len(self.setup) * f.load, f) for i, f in enumerate(self.setup)]
-            arriving = [(self.now + f.left / f.rate, 2, f.request.number, f) for f in self.flows]
-            events = [*ends, *setups, *arriving, (self.next_arrival(), 3, 0, None)]
+            events = [*ends, *self.links.events(self.now), (self.next_arrival(), 3, 0, None)]
             time, kind, _, what = min(events, key=lambda x: x[:3])
             if time > self.now or math.isinf(time):
-                before = [(e.end, e.alarm) for e in self.engines], len(self.setup)
+                before = [(e.end, e.alarm) for e in self.engines], len(self.links.setup)
                 for engine in self.engines:
                     if engine.end is None:
                         self.start(engine)
-                if before != ([(e.end, e.alarm) for e in self.engines], len(self.setup)):
+                if before != ([(e.end, e.alarm) for e in self.engines], len(self.links.setup)):
                     continue
             if math.isinf(time):
                 return
-            self.move(time)
+            self.links.move(time - self.now)
             self.now = time
             if isinstance(what, Engine):
                 self.end(what)
             elif isinstance(what, Flow):
-                (self.enter if kind == 1 else self.complete)(what)
+                (self.links.enter if kind == 1 else self.complete)(what)
             else:
                 self.arrive()

@@ -196,6 +196,7 @@ def python_law(service: PoolService):
 def run_twin(load_helper, workload: Workload, deployment: Deployment, service: ServiceModel, thresholds):
     link = service.transfer
     load_helper("twin_ranks")
+    load_helper("twin_links")
     twin = load_helper("twin").Twin(
         workload,
         deployment,

@@ -10,6 +10,7 @@ every degree 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from llmopt_optimizer.cli.outcome import InputError
 from llmopt_problems import Problem
 from llmopt_problems.deployment import (
+    Caching,
     Deployment,
+    Eviction,
     KvGrowth,
     Layout,
     Mixing,
@@ -32,7 +35,7 @@ from llmopt_problems.deployment import (
 from llmopt_problems.document import check_tree, compose, plain, read_text
 
 _LAYOUT_KEYS = ("tp", "pp", "ep", "dp")
-_SHARED_KEYS = ("mode", "router", "prefix_cache")
+_SHARED_KEYS = ("mode", "router", "prefix_cache", "caching")
 
 
 class _Strict(BaseModel):
@@ -85,11 +88,18 @@ class _PoolInput(_Strict):
         return PoolDeployment(**{**fields, "layout": layout, "scheduling": scheduling})
 
 
+class _CachingInput(_Strict):
+    eviction: Eviction = "lru"
+    page_tokens: PositiveInt = 16
+    host_bytes: float | None = Field(None, gt=0)
+
+
 class _DeploymentInput(_Strict):
     mode: Mode
     pools: list[_PoolInput] = Field(min_length=1, max_length=2)
     router: RouterPolicy
     prefix_cache: bool
+    caching: _CachingInput
 
     @model_validator(mode="after")
     def _roles_fit_the_mode(self) -> _DeploymentInput:
@@ -114,7 +124,8 @@ def parse_deployment(text: str, problem: Problem) -> Deployment:
     except ValidationError as error:
         raise InputError(_explained(error)) from error
     pools = sorted((entry.pool() for entry in checked.pools), key=lambda pool: pool.role == "decode")
-    return Deployment(checked.mode, tuple(pools), checked.router, checked.prefix_cache)
+    caching = Caching(**checked.caching.model_dump())
+    return Deployment(checked.mode, tuple(pools), checked.router, checked.prefix_cache, caching)
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -196,6 +207,7 @@ def _completed(document: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
         "mode": "aggregated" if len(entries) == 1 else "disaggregated",
         "router": problem.search.router,
         "prefix_cache": problem.search.prefix_cache,
+        "caching": asdict(problem.search.cache.caching()),
     }
     return {**shared, **document, "pools": pools}
 

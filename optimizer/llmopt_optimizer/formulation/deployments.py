@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from llmopt_optimizer.core.program import Assignment, Choice, Number
 from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, RouterPolicy
+from llmopt_problems.schema import Search
 
 PREFILL_BATCH_CAP = 256
 """Requests that a prefill rank holds at once. Not a decision: its KV pool and its token budget bind first."""
@@ -19,6 +21,11 @@ def deployment_of(assignment: Assignment, router: RouterPolicy, *, prefix_cache:
     prefill, decode = _split(assignment)
     pools = (_pool("prefill", prefill[0], prefill[1]), _pool("decode", decode[0], decode[1]))
     return Deployment("disaggregated", pools, router, prefix_cache)
+
+
+def with_settings(deployment: Deployment, search: Search) -> Deployment:
+    """The deployment with the engine settings of a problem, which are no decisions."""
+    return replace(deployment, caching=search.cache.caching())
 
 
 def _split(assignment: Assignment) -> tuple[tuple[str, Choice], tuple[str, Choice]]:

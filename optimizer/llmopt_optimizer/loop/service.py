@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from llmopt_calibration.compiled import StepCompiler, step_compiler
 from llmopt_calibration.memory import memory_law
 from llmopt_calibration.step import SymbolicLayout, step_law
+from llmopt_calibration.transfer import host_load_law
 from llmopt_optimizer.errors import DeploymentError
 from llmopt_optimizer.formulation.build import arithmetic_of
 from llmopt_optimizer.formulation.transfers import transfer_law
 from llmopt_optimizer.scenario import Scenario, Site
-from llmopt_problems.deployment import Deployment, PoolDeployment
-from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel, step_bounds
+from llmopt_problems.deployment import Caching, Deployment, PoolDeployment
+from llmopt_simulator.service import HostTier, KvTransfer, PoolService, ServiceModel, step_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,12 @@ def pool_memory(scenario: Scenario, pool: PoolDeployment) -> PoolMemory:
 
 def service_model(bench: Workbench, deployment: Deployment) -> ServiceModel:
     """The step laws, KV pools and links of a deployment as the simulator takes them."""
-    pools = tuple(_pool_service(bench, pool) for pool in deployment.pools)
+    pools = tuple(_pool_service(bench, pool, deployment.caching) for pool in deployment.pools)
     transfer = _transfer(bench.scenario, deployment) if deployment.mode == "disaggregated" else None
     return ServiceModel(pools, transfer)
 
 
-def _pool_service(bench: Workbench, pool: PoolDeployment) -> PoolService:
+def _pool_service(bench: Workbench, pool: PoolDeployment, caching: Caching) -> PoolService:
     site = bench.scenario.site(pool.accelerator)
     bounds = step_bounds(pool)
     layout = pool.layout
@@ -104,10 +105,22 @@ def _pool_service(bench: Workbench, pool: PoolDeployment) -> PoolService:
     return PoolService(
         step=step,
         kv_capacity_tokens=pool_memory(bench.scenario, pool).kv_capacity_tokens,
+        page_tokens=caching.page_tokens,
+        host=_host_tier(bench.scenario, pool, caching),
         flops_per_s=_peak(bench.scenario, site),
         hbm_bytes_per_s=site.accelerator.hbm_bytes_per_s,
         network_bytes_per_s=site.accelerator.scale_up.bytes_per_s,
     )
+
+
+def _host_tier(scenario: Scenario, pool: PoolDeployment, caching: Caching) -> HostTier | None:
+    if caching.host_bytes is None or pool.role == "decode":
+        return None
+    host = scenario.site(pool.accelerator).accelerator.host
+    memory = memory_law(scenario.model, scenario.precision, pool.layout)
+    law = host_load_law(memory, pool.layout.pp, host)
+    capacity = int(law.capacity_tokens(caching.host_bytes, pool.layout.pp))
+    return HostTier(capacity, float(law.bytes_per_token), law.bytes_per_s, law.latency_s)
 
 
 def _peak(scenario: Scenario, site: Site) -> float:

@@ -14,7 +14,7 @@ from llmopt_optimizer.core.preparation import CompiledProgram, compile_program
 from llmopt_optimizer.core.program import Assignment, Limit, Objective, Program, Sense
 from llmopt_optimizer.core.solving import solve
 from llmopt_optimizer.formulation.build import build_program, needed_only
-from llmopt_optimizer.formulation.deployments import deployment_of
+from llmopt_optimizer.formulation.deployments import deployment_of, with_settings
 from llmopt_optimizer.frozen import Frozen, from_traffic
 from llmopt_optimizer.loop.prediction import Predictor, predictor
 from llmopt_optimizer.loop.service import workbench
@@ -37,7 +37,8 @@ class Study:
     def deployment(self, assignment: Assignment) -> Deployment:
         """The deployment that an assignment stands for."""
         search = self.scenario.problem.search
-        return deployment_of(assignment, search.router, prefix_cache=search.prefix_cache)
+        chosen = deployment_of(assignment, search.router, prefix_cache=search.prefix_cache)
+        return with_settings(chosen, search)
 
     def master(self, frozen: Frozen, settled: Iterable[Assignment] = ()) -> Program:
         """The program with the given frozen numbers, settled deployments left out."""

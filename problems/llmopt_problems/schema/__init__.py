@@ -5,6 +5,7 @@ from .problem import Limits, Problem, Verification
 from .resources import AcceleratorOffer, Engine, Hardware, ModelChoice
 from .search import Search
 from .service import Objective, ServiceLevel
+from .serving import CacheSettings
 from .traffic import (
     BatchArrivals,
     ClosedLoop,
@@ -35,6 +36,7 @@ from .traffic import (
 __all__ = [
     "AcceleratorOffer",
     "BatchArrivals",
+    "CacheSettings",
     "ClosedLoop",
     "ConstantLength",
     "Conversation",

@@ -10,6 +10,7 @@ from ..deployment import Mode, RouterPolicy
 from ..errors import RuleError
 from .domains import CountDomain, Domain, domain_of
 from .fields import Share, unit_keys, with_units
+from .serving import CacheSettings
 
 
 class Search(BaseModel):
@@ -43,6 +44,7 @@ class Search(BaseModel):
     )
     router: RouterPolicy = Field(default="shortest_queue", description="How requests are spread over ranks.")
     prefix_cache: bool = Field(default=True, description="Whether ranks keep the KV of prefixes for reuse.")
+    cache: CacheSettings = Field(default=CacheSettings(), description="How prefixes are cached.")
     memory_fraction: Share = Field(
         default=0.9, gt=0, le=1, description="Part of accelerator memory that the engine may use."
     )
@@ -68,6 +70,17 @@ class Search(BaseModel):
             )
         if len(set(self.modes)) < len(self.modes):
             raise RuleError("a mode is listed twice", "domain-duplicate", "list each mode once", ("modes",))
+        return self
+
+    @model_validator(mode="after")
+    def _settings_have_cache(self) -> Self:
+        if self.cache != CacheSettings() and not self.prefix_cache:
+            raise RuleError(
+                "settings of a prefix cache that is off",
+                "cache-settings-need-prefix-cache",
+                "set prefix_cache: true or remove cache",
+                ("cache",),
+            )
         return self
 
     @model_validator(mode="after")
