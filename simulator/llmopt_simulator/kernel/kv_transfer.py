@@ -1,8 +1,8 @@
 """KV transfers from prefill to decode instances, and loads of cached blocks from host memory.
 
-A transfer crosses its sender's outgoing and its receiver's incoming link; a load the host link of its
-rank's accelerators, which ranks of other engines of the instance share. Loads run beside steps: a request with
-hits in host memory holds its pages and its place in the batch, and joins prefill when they have come.
+A transfer crosses its sender's outgoing and its receiver's incoming link; a load the host link of its rank's
+accelerators, which ranks of other engines of the instance share. Loads run beside steps: a request with hits
+in host memory holds its pages and its place in the batch, and joins prefill when they have come.
 """
 
 from __future__ import annotations
