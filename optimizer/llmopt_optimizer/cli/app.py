@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .measuring import Debug, calibrate
+from .measuring import Debug, calibrate, profile
 from .outcome import EXIT_CODES_HELP, ExitCode, exit_code
 
 app = typer.Typer(
@@ -227,6 +227,7 @@ def launch(
 
 
 app.command(epilog=EXIT_CODES_HELP)(calibrate)
+app.command(epilog=EXIT_CODES_HELP)(profile)
 
 
 @app.command()

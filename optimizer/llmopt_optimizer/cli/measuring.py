@@ -43,3 +43,30 @@ def calibrate(
         return run_calibrate(Calibrating(tuple(sources), accelerator, hardware, engine, out, on, report))
 
     raise typer.Exit(exit_code(work, debug))
+
+
+def profile(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The CSV; rows of an earlier run there are kept.")
+    ],
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="cuda, cuda:1, … or cpu.")
+    ] = "cuda",
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="[tiny|quick|full]", help="Default: full on a GPU, tiny on a CPU."),
+    ] = None,
+    families: Annotated[
+        list[str] | None,
+        typer.Option("--family", metavar="FAMILY", help="Only this operator family; may be repeated."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Measure the operators on this machine through PyTorch (extra `profile`), for `calibrate` to read."""
+
+    def work() -> ExitCode:
+        from .profiling import run_profile
+
+        return run_profile(device, size, tuple(families or ()), out)
+
+    raise typer.Exit(exit_code(work, debug))
