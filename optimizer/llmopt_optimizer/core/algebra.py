@@ -7,7 +7,7 @@ search.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import comb, prod
 
 from sympy import Add, Basic, Expr, Gt, Integer, Max, Min, Mul, Piecewise, Pow, Sum, Symbol, sympify
@@ -85,10 +85,15 @@ def _substituted(expression: Basic, names: Mapping[Symbol, Basic], done: dict[Ba
     arguments = [substituted(argument, names, done) for argument in expression.args]
     if all(new is old for new, old in zip(arguments, expression.args, strict=True)):
         return expression
+    return _gathered(rebuilt(expression, arguments))
+
+
+def rebuilt(expression: Basic, arguments: Sequence[Basic]) -> Basic:
+    """The same node on other arguments; comparisons and choices are not simplified, unless all is numbers."""
     known = all(argument.is_number for argument in arguments)
     if isinstance(expression, (Max, Min, Piecewise, Relational)) and not known:
         return expression.func(*arguments, evaluate=False)
-    return _gathered(expression.func(*arguments))
+    return expression.func(*arguments)
 
 
 def _gathered(expression: Basic) -> Basic:

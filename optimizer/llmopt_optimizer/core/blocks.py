@@ -8,8 +8,8 @@ under construction: their positions in the full product, and the value of every 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -19,9 +19,12 @@ from sympy import Symbol
 from .algebra import symbols_of
 from .lowering import Floats, Function, compile_expressions, terms_magnitude
 from .program import TOLERANCE, Constraint, Decision, State, Variant
+from .staging import Groups, Staged, compile_staged
 from .states import only_roots, smallest_roots
 
 Indices = NDArray[np.int64]
+Axis = tuple[int, int]
+"""Stride and size of a decision in the full product of a variant's domains."""
 BLOCK_ROWS = 1 << 16
 """Rows evaluated together: small enough for the processor's caches, large enough to hide Python."""
 
@@ -29,18 +32,21 @@ BLOCK_ROWS = 1 << 16
 @dataclass(frozen=True, slots=True)
 class CompiledState:
     state: State
-    bounds: Function
+    bounds: Staged
     equation: Function
+    decided_by: tuple[Symbol, ...]
+    """The decisions that the root depends on: rows that agree in them share it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledConstraint:
     constraint: Constraint
-    function: Function
+    function: Staged
     """The expression and the scale of its comparison with zero."""
+    symbols: frozenset[Symbol]
 
-    def holds(self, values: Mapping[Symbol, Floats], rows: int) -> NDArray[np.bool_]:
-        value, scale = self.function(values, (rows,))
+    def holds(self, block: Block) -> NDArray[np.bool_]:
+        value, scale = self.function(block.values, len(block), block.groups)
         return value <= TOLERANCE * scale  # false for nan
 
 
@@ -52,51 +58,79 @@ class CompiledVariant:
     order: tuple[int, ...]
     constraints: tuple[CompiledConstraint, ...]
     states: tuple[CompiledState, ...]
-    attributes: Function
+    attributes: Staged
 
     def blocks(self, parameters: Mapping[Symbol, float], ignore: frozenset[str]) -> Iterator[Block]:
         """Feasible rows, block by block; constraints whose label is in `ignore` are left out."""
         active = [c for c in self.constraints if not c.constraint.label or c.constraint.label not in ignore]
         values = {symbol: np.asarray(value, dtype=np.float64) for symbol, value in parameters.items()}
-        start = Block(np.zeros(1, dtype=np.int64), values, {})
+        code = np.zeros(1, dtype=np.int64)
+        start = Block(code, values, {}, runs_of(code))
         yield from self._expand(start.filtered(_reading(active, values)), 0, active)
 
     def _expand(self, block: Block, depth: int, active: list[CompiledConstraint]) -> Iterator[Block]:
         if depth == len(self.order):
             yield self._finished(block, active)
             return
-        decisions, position = self.variant.decisions, self.order[depth]
-        stride = prod(len(later.values) for later in decisions[position + 1 :])
-        for part in block.parts(max(1, BLOCK_ROWS // len(decisions[position].values))):
-            expanded = part.crossed(decisions[position], stride)
-            new = _reading(active, expanded.values, decisions[position].symbol)
+        decision = self.variant.decisions[self.order[depth]]
+        for part in block.parts(max(1, BLOCK_ROWS // len(decision.values))):
+            innermost = depth == len(self.order) - 1
+            expanded = part.crossed(decision, self.axis(decision.symbol), innermost)
+            new = _reading(active, expanded.values, decision.symbol)
             yield from self._expand(expanded.filtered(new), depth + 1, active)
+
+    def axis(self, symbol: Symbol) -> Axis:
+        """Stride and size of a decision in the full product."""
+        sizes = [len(decision.values) for decision in self.variant.decisions]
+        place = [decision.symbol for decision in self.variant.decisions].index(symbol)
+        return prod(sizes[place + 1 :]), sizes[place]
 
     def _finished(self, block: Block, active: list[CompiledConstraint]) -> Block:
         for compiled in self.states:
-            solved = block.solved(compiled)
+            sharing = shared_rows(block.code, [self.axis(symbol) for symbol in compiled.decided_by])
+            solved = block.solved(compiled, sharing)
             block = solved.filtered(_reading(active, solved.values, compiled.state.symbol))
-        arrays = self.attributes(block.values, (len(block),))
+        arrays = self.attributes(block.values, len(block), block.groups)
         values = {**block.values, **dict(zip(self.variant.attributes, arrays, strict=True))}
         finite = np.ones(len(block), dtype=np.bool_)
         for array in arrays:
             finite &= np.isfinite(array)
-        return Block(block.code, values, block.dropped).kept(finite, "an attribute is no finite number")
+        return replace(block, values=values).kept(finite, "an attribute is no finite number")
 
 
 def compile_variant(variant: Variant) -> CompiledVariant:
     """Compile all expressions of a variant, once."""
-    constraints = tuple(CompiledConstraint(c, _comparison(c)) for c in variant.constraints)
-    states = tuple(
-        CompiledState(s, compile_expressions((s.lower, s.upper)), compile_expressions((s.equation,)))
-        for s in variant.states
+    order = _expansion_order(variant)
+    decided = _decided_by(variant)
+    innermost = {variant.decisions[order[-1]].symbol} if order else set()
+    late = innermost | {symbol for symbol, by in decided.items() if innermost & by}
+    constraints = tuple(
+        CompiledConstraint(
+            c,
+            compile_staged((c.expression, terms_magnitude(c.expression)), late),
+            frozenset(symbols_of(c.expression)),
+        )
+        for c in variant.constraints
     )
-    attributes = compile_expressions(variant.attributes.values())
-    return CompiledVariant(variant, _expansion_order(variant), constraints, states, attributes)
+    states = tuple(_compiled_state(state, decided[state.symbol], late) for state in variant.states)
+    attributes = compile_staged(variant.attributes.values(), late)
+    return CompiledVariant(variant, order, constraints, states, attributes)
 
 
-def _comparison(constraint: Constraint) -> Function:
-    return compile_expressions((constraint.expression, terms_magnitude(constraint.expression)))
+def _compiled_state(state: State, decided_by: set[Symbol], late: set[Symbol]) -> CompiledState:
+    bounds = compile_staged((state.lower, state.upper), late)
+    by = tuple(sorted(decided_by, key=str))
+    return CompiledState(state, bounds, compile_expressions((state.equation,)), by)
+
+
+def _decided_by(variant: Variant) -> dict[Symbol, set[Symbol]]:
+    """Of each state: the decisions that its root depends on, through earlier states too."""
+    decisions = {decision.symbol for decision in variant.decisions}
+    found: dict[Symbol, set[Symbol]] = {}
+    for state in variant.states:
+        read = symbols_of(state.equation, state.lower) - {state.symbol}
+        found[state.symbol] = (read & decisions).union(*(found.get(symbol, set()) for symbol in read))
+    return found
 
 
 def _expansion_order(variant: Variant) -> tuple[int, ...]:
@@ -122,6 +156,8 @@ class Block:
     code: Indices
     values: Mapping[Symbol, Floats]
     dropped: dict[str, int]
+    groups: Groups
+    """Rows that differ in the innermost decision and in nothing else; before it is crossed, each its own."""
 
     def __len__(self) -> int:
         return len(self.code)
@@ -138,37 +174,48 @@ class Block:
         if not len(self):
             yield self
 
-    def crossed(self, decision: Decision, stride: int) -> Block:
-        """The product with one more decision, whose positions count `stride` each in the full product."""
+    def crossed(self, decision: Decision, axis: Axis, innermost: bool) -> Block:
+        """The product with one more decision."""
         count = len(decision.values)
-        code = np.repeat(self.code, count) + np.tile(np.arange(count) * stride, len(self))
+        code = np.repeat(self.code, count) + np.tile(np.arange(count) * axis[0], len(self))
         known = {k: np.repeat(v, count) if np.ndim(v) else v for k, v in self.values.items()}
         known[decision.symbol] = np.tile(np.array(decision.values, dtype=np.float64), len(self))
-        return Block(code, known, self.dropped)
+        labels = np.repeat(np.arange(len(self)), count) if innermost else np.arange(len(code))
+        return Block(code, known, self.dropped, runs_of(labels))
 
     def filtered(self, constraints: list[CompiledConstraint]) -> Block:
         """The rows that satisfy the constraints."""
         block = self
         for compiled in constraints:
-            block = block.kept(compiled.holds(block.values, len(block)), compiled.constraint.name)
+            block = block.kept(compiled.holds(block), compiled.constraint.name)
         return block
 
-    def solved(self, compiled: CompiledState) -> Block:
-        """The rows with one more state, without those that have no root."""
+    def solved(self, compiled: CompiledState, sharing: Groups) -> Block:
+        """The rows with one more state, without those that have no root.
+
+        Each root is found once for all rows that share it, up to the highest of their upper bounds.
+        """
+        symbol = compiled.state.symbol
+        lower, upper = compiled.bounds(self.values, len(self), self.groups)
+        highest = np.full(len(sharing.first), -np.inf)
+        np.maximum.at(highest, sharing.of_row, np.where(np.isnan(upper), -np.inf, upper))
+        found = self._take(sharing.first, {}).roots(compiled, lower[sharing.first], highest)[sharing.of_row]
+        roots = np.where(found <= upper * (1 + 1e-12), found, np.nan)
+        block = replace(self, values={**self.values, symbol: roots})
+        return block.kept(~np.isnan(roots), f"no root of {symbol.name}")
+
+    def roots(self, compiled: CompiledState, lower: Floats, upper: Floats) -> Floats:
+        """The root of every row; nan without one."""
         symbol, values = compiled.state.symbol, self.values
-        lower, upper = compiled.bounds(values, (len(self),))
+        reads = [known for known in compiled.equation.symbols if known != symbol]
 
         def equation(x: Floats, rows: NDArray[np.intp]) -> Floats:
-            taken = {k: values[k][rows] if np.ndim(values[k]) else values[k] for k in reads if k != symbol}
+            taken = {k: values[k][rows] if np.ndim(values[k]) else values[k] for k in reads}
             return compiled.equation({**taken, symbol: x}, x.shape)[0]
 
-        reads = compiled.equation.symbols
         if compiled.state.increasing:
-            roots = smallest_roots(equation, lower, upper, symbol.name)
-        else:
-            roots = only_roots(equation, lower, upper)
-        block = Block(self.code, {**values, symbol: roots}, self.dropped)
-        return block.kept(~np.isnan(roots), f"no root of {symbol.name}")
+            return smallest_roots(equation, lower, upper, symbol.name)
+        return only_roots(equation, lower, upper)
 
     def kept(self, mask: NDArray[np.bool_], reason: str) -> Block:
         """The rows of the mask; the others are counted under `reason`."""
@@ -177,14 +224,30 @@ class Block:
             return self
         return self._take(mask, self.dropped | {reason: self.dropped.get(reason, 0) + refused})
 
-    def _take(self, keep: slice | NDArray[np.bool_], dropped: dict[str, int]) -> Block:
+    def _take(self, keep: slice | NDArray[np.bool_] | Indices, dropped: dict[str, int]) -> Block:
         values = {k: v[keep] if np.ndim(v) else v for k, v in self.values.items()}
-        return Block(self.code[keep], values, dropped)
+        return Block(self.code[keep], values, dropped, runs_of(self.groups.of_row[keep]))
+
+
+def runs_of(labels: NDArray[np.intp]) -> Groups:
+    """Neighbouring rows with the same label as groups."""
+    starts = np.ones(len(labels), dtype=np.bool_)
+    starts[1:] = labels[1:] != labels[:-1]
+    return Groups(np.flatnonzero(starts), np.cumsum(starts) - 1)
+
+
+def shared_rows(code: Indices, axes: Sequence[Axis]) -> Groups:
+    """Rows that agree in these decisions as groups."""
+    key = np.zeros(len(code), dtype=np.int64)
+    for stride, size in axes:
+        key = key * size + code // stride % size
+    _, first, of_row = np.unique(key, return_index=True, return_inverse=True)
+    return Groups(first, of_row)
 
 
 def _reading(
     constraints: Iterable[CompiledConstraint], values: Mapping[Symbol, Floats], new: Symbol | None = None
 ) -> list[CompiledConstraint]:
     """The constraints whose symbols are all known, and which read `new` if that is given."""
-    ready = [c for c in constraints if all(symbol in values for symbol in c.function.symbols)]
-    return ready if new is None else [c for c in ready if new in c.function.symbols]
+    ready = [c for c in constraints if all(symbol in values for symbol in c.symbols)]
+    return ready if new is None else [c for c in ready if new in c.symbols]
