@@ -71,6 +71,8 @@ class _Splitting:
     def _split(self, expression: Basic) -> Basic:
         if not expression.args:
             return expression
+        if not isinstance(expression, Expr):  # a condition stays one: only numbers have symbols
+            return rebuilt(expression, [self.late_part(argument) for argument in expression.args])
         if not self._is_late(expression):
             return self._symbol(expression)
         early = [argument for argument in expression.args if not self._is_late(argument)]
