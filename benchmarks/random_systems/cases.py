@@ -89,6 +89,7 @@ def _seen(run: Run) -> dict[str, bool]:
         "requests turned away": bool(world["turned_away"] > 0),
         "retractions": bool(world["retractions"] > 0),
         "prefix hits": bool(run.hit_tokens.any()),
+        "hits in host memory": bool(run.host_hit_tokens.any()),
         "KV transfers": run.deployment.mode == "disaggregated" and bool(run.finished.any()),
         "closed loops": run.workload.concurrency is not None,
         "turns that wait for answers": run.workload.follows is not None,

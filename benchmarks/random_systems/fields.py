@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 import numpy as np
 
 from llmopt_problems.deployment import Caching, Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
-from llmopt_simulator import KvTransfer, PoolService, SimulationOptions
+from llmopt_simulator import HostTier, KvTransfer, PoolService, SimulationOptions
 
 Draw = Callable[[np.random.Generator], Any]
 Drawn = TypeVar("Drawn")
@@ -95,7 +95,10 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "step_overhead_s": among((0.0, 0.0, 0.02, 0.3)),
         "growth": rarely(drawn(KvGrowth), 0.7),
     },
-    Caching: {"page_tokens": among((1, 16))},
+    Caching: {
+        "page_tokens": among((1, 16)),
+        "host_bytes": among((None,)),  # what it comes to is in the service
+    },
     PoolDeployment: {
         "accelerator": among(("x",)),
         "layout": drawn(Layout),
@@ -111,6 +114,13 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "flops_per_s": among((1e3,)),
         "hbm_bytes_per_s": among((1e2,)),
         "network_bytes_per_s": among((1e1,)),
+        "host": rarely(drawn(HostTier), 0.4),
+    },
+    HostTier: {
+        "capacity_tokens": among((0, 10, 60, 1000)),
+        "bytes_per_token": among((0.0, 1.0)),
+        "bytes_per_s": among((1.0, 40.0, 1e6)),
+        "latency_s": among((0.0, 0.05, 1.0)),
     },
     KvTransfer: {
         "latency_s": among((0.0, 0.0, 0.05, 1.0)),

@@ -21,6 +21,7 @@ HAPPENS = (
     "requests turned away",
     "retractions",
     "prefix hits",
+    "hits in host memory",
     "KV transfers",
     "closed loops",
     "turns that wait for answers",
