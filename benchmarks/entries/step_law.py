@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmopt_calibration import coefficients
 from llmopt_calibration.compiled import StepArrays, compile_step, step_seconds
+from llmopt_calibration.curve import Scratch
 from llmopt_calibration.step import Precision, StepLaw, step_law
 from llmopt_problems import catalog
 from llmopt_problems.deployment import Layout
@@ -33,7 +34,7 @@ def _states(count: int) -> States:
 
 
 @njit
-def _sum_steps(step: StepArrays, scratch: NDArray[np.float64], states: States) -> float:
+def _sum_steps(step: StepArrays, scratch: Scratch, states: States) -> float:
     """A compiled caller, as the simulator's kernel is one; the sum keeps the work from being skipped."""
     total = 0.0
     for i in range(len(states)):

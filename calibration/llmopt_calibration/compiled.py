@@ -20,6 +20,8 @@ from numba import njit
 from numpy.typing import NDArray
 from sympy import Add, Symbol
 
+from llmopt_calibration.curve import Scratch, new_scratch, on_curve
+from llmopt_calibration.dependence import AFFINE, SMOOTH, dependence
 from llmopt_calibration.lowering import bind, lower
 from llmopt_calibration.step.law import Sees, StepLaw
 from llmopt_calibration.step.symbols import StepSymbols
@@ -35,6 +37,7 @@ NETWORK_BYTES: Final = 3
 """Columns of the tables."""
 
 _STATE_SLOTS: Final = 6
+_CONTEXT: Final = 1  # the input slot of K in a decode tape
 
 
 class StepArrays(NamedTuple):
@@ -52,6 +55,10 @@ class StepArrays(NamedTuple):
     prefill_seconds: TapeArrays
     """Inputs p, A, C, Q, and b and K: decodes in the same kernel can slow prefill down."""
     prefill_work: TapeArrays
+    curved: bool
+    """Whether decode seconds are smooth in K and no line: polynomials answer for the tape, see `curve`."""
+    linear_work: bool
+    """Whether decode work is a line in K: the sum over a run of steps is its value at the mean context."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +78,26 @@ class CompiledStep:
 
     def arrays(self) -> StepArrays:
         """The plain arrays, one numba type for every model and deployment."""
-        tapes = (tape.arrays for tape in self._tapes())
-        return StepArrays(self.rank_tokens, self.engine_tokens, self.heads, self.constant, *tapes)
+        return StepArrays(
+            self.rank_tokens,
+            self.engine_tokens,
+            self.heads,
+            self.constant,
+            self.decode_seconds.arrays,
+            self.decode_work.arrays,
+            self.prefill_seconds.arrays,
+            self.prefill_work.arrays,
+            curved=self._curved(),
+            linear_work=dependence(self.decode_work, _CONTEXT) <= AFFINE,
+        )
 
-    def scratch(self) -> NDArray[np.float64]:
-        """A scratch array for `step_seconds` and `step_work`; one a thread."""
-        return np.zeros(max(_STATE_SLOTS, *(tape.slots for tape in self._tapes())))
+    def scratch(self) -> Scratch:
+        """A scratch for `step_seconds` and `step_work`; one a thread."""
+        slots = max(_STATE_SLOTS, *(tape.slots for tape in self._tapes()))
+        return new_scratch(slots, curves=self._curved())
+
+    def _curved(self) -> bool:
+        return dependence(self.decode_seconds, _CONTEXT) == SMOOTH
 
     def _tapes(self) -> tuple[Tape, Tape, Tape, Tape]:
         return (self.decode_seconds, self.decode_work, self.prefill_seconds, self.prefill_work)
@@ -163,7 +184,7 @@ def _table(seconds: Tape, work: Tape, largest: int) -> Table:
 @njit(cache=True, _nrt=False, forceinline=True)
 def step_seconds(
     step: StepArrays,
-    scratch: NDArray[np.float64],
+    scratch: Scratch,
     b: int,
     K: float,
     p: int,
@@ -176,10 +197,25 @@ def step_seconds(
     """Seconds of a step with the state of `StepSymbols`; 0 for an empty step, NaN beyond the tables."""
     if N <= 0:
         return 0.0
+    seconds = fixed_seconds(step, scratch, b, K, p, A, N, h, C, Q)
+    return seconds + decode_seconds(step, scratch, b, K) if b > 0 else seconds
+
+
+@njit(cache=True, _nrt=False, forceinline=True)
+def fixed_seconds(
+    step: StepArrays,
+    scratch: Scratch,
+    b: int,
+    K: float,
+    p: int,
+    A: float,
+    N: int,
+    h: int,
+    C: float,
+    Q: float,
+) -> float:
+    """Seconds of a step without decode attention; without prefill they do not depend on K."""
     seconds = step.constant[SECONDS] + _tabulated(step, SECONDS, b + p, N, h)
-    if b > 0:
-        _see_decodes(scratch, b, K)
-        seconds += _attention(step.decode_seconds, scratch)
     if p > 0:
         _see_prefill(scratch, p, A, C, Q, b, K)
         seconds += _attention(step.prefill_seconds, scratch)
@@ -187,9 +223,20 @@ def step_seconds(
 
 
 @njit(cache=True, _nrt=False, forceinline=True)
+def decode_seconds(step: StepArrays, scratch: Scratch, b: int, K: float) -> float:
+    """Seconds of the attention of `b` ≥ 1 decodes with `K` tokens of context."""
+    if step.curved and K >= 1.0:
+        seconds = on_curve(step.decode_seconds, scratch, b, K)
+        if not np.isnan(seconds):
+            return seconds
+    _see_decodes(scratch, b, K)
+    return _attention(step.decode_seconds, scratch)
+
+
+@njit(cache=True, _nrt=False, forceinline=True)
 def step_work(
     step: StepArrays,
-    scratch: NDArray[np.float64],
+    scratch: Scratch,
     b: int,
     K: float,
     p: int,
@@ -208,13 +255,13 @@ def step_work(
     if b > 0:
         _see_decodes(scratch, b, K)
         flops += _attention(step.decode_work, scratch)
-        hbm_bytes += scratch[step.decode_work.outputs[1]]
-        network_bytes += scratch[step.decode_work.outputs[2]]
+        hbm_bytes += scratch.slots[step.decode_work.outputs[1]]
+        network_bytes += scratch.slots[step.decode_work.outputs[2]]
     if p > 0:
         _see_prefill(scratch, p, A, C, Q, b, K)
         flops += _attention(step.prefill_work, scratch)
-        hbm_bytes += scratch[step.prefill_work.outputs[1]]
-        network_bytes += scratch[step.prefill_work.outputs[2]]
+        hbm_bytes += scratch.slots[step.prefill_work.outputs[1]]
+        network_bytes += scratch.slots[step.prefill_work.outputs[2]]
     return flops, hbm_bytes, network_bytes
 
 
@@ -226,27 +273,25 @@ def _tabulated(step: StepArrays, column: int, n: int, N: int, h: int) -> float:
 
 
 @njit(cache=True, _nrt=False, forceinline=True)
-def _see_decodes(scratch: NDArray[np.float64], b: int, K: float) -> None:
+def _see_decodes(scratch: Scratch, b: int, K: float) -> None:
     """Write the inputs of a decode tape."""
-    scratch[0] = b
-    scratch[1] = K
+    scratch.slots[0] = b
+    scratch.slots[1] = K
 
 
 @njit(cache=True, _nrt=False, forceinline=True)
-def _see_prefill(
-    scratch: NDArray[np.float64], p: int, A: float, C: float, Q: float, b: int, K: float
-) -> None:
+def _see_prefill(scratch: Scratch, p: int, A: float, C: float, Q: float, b: int, K: float) -> None:
     """Write the inputs of a prefill tape."""
-    scratch[0] = p
-    scratch[1] = A
-    scratch[2] = C
-    scratch[3] = Q
-    scratch[4] = b
-    scratch[5] = K
+    scratch.slots[0] = p
+    scratch.slots[1] = A
+    scratch.slots[2] = C
+    scratch.slots[3] = Q
+    scratch.slots[4] = b
+    scratch.slots[5] = K
 
 
 @njit(cache=True, _nrt=False, forceinline=True)
-def _attention(tape: TapeArrays, scratch: NDArray[np.float64]) -> float:
+def _attention(tape: TapeArrays, scratch: Scratch) -> float:
     """The first output of an attention tape whose inputs are in `scratch`; the others stay there."""
-    evaluate_tape(tape, scratch)
-    return scratch[tape.outputs[0]]
+    evaluate_tape(tape, scratch.slots)
+    return scratch.slots[tape.outputs[0]]

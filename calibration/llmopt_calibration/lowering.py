@@ -99,7 +99,7 @@ class _Builder:
 
     def emit(self, op: int, x: int, y: int = 0, z: int = 0) -> int:
         """The slot of `op(x, y, z)`: a constant, an equal instruction's, an operand's, or a new one."""
-        operands = (x, y, z)[: _ARITY.get(op, 2)]
+        operands = (x, y, z)[: tp.operands(op)]
         if op < tp.LOOKUP and all(slot in self.constants for slot in operands):
             numbers = [self.constants[slot] for slot in operands] + [0.0] * (3 - len(operands))
             return self.constant(float(tp.apply_operation(op, *numbers)))
@@ -158,7 +158,7 @@ class _Builder:
                 needed.add(slot)
                 if slot in self.code:
                     op, *operands = self.code[slot]
-                    waiting += operands[: _ARITY.get(op, 2)]
+                    waiting += operands[: tp.operands(op)]
         return needed
 
 
@@ -266,10 +266,6 @@ def _split_ratio(expression: sp.Expr) -> tuple[list[tuple[sp.Expr, sp.Expr]], li
     return above, below
 
 
-_ARITY: Final[Mapping[int, int]] = {
-    **dict.fromkeys((tp.SQRT, tp.EXP, tp.LOG, tp.CEIL, tp.FLOOR, tp.ABS, tp.NOT), 1),
-    **dict.fromkeys((tp.SELECT, tp.LOOKUP, tp.INTERPOLATE), 3),
-}
 _COMMUTATIVE: Final = frozenset((tp.ADD, tp.MUL, tp.MAX, tp.MIN, tp.EQUAL, tp.AND, tp.OR))
 _READERS: Final[Mapping[type, Callable[[_Reader, sp.Basic], int]]] = {
     sp.Add: lambda reader, e: reader.chain(tp.ADD, e.args),

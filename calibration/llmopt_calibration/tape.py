@@ -47,6 +47,16 @@ INTERPOLATE: Final = 20
 """Operation codes; truth is 1.0, falsehood 0.0, and `SELECT` is `y if x else z`. The last two read the grid
 that starts at `grids[z]` at row x and column y: `LOOKUP` by index, `INTERPOLATE` between knots."""
 
+_ARITY: Final[Mapping[int, int]] = {
+    **dict.fromkeys((SQRT, EXP, LOG, CEIL, FLOOR, ABS, NOT), 1),
+    **dict.fromkeys((SELECT, LOOKUP, INTERPOLATE), 3),
+}
+
+
+def operands(op: int) -> int:
+    """How many operands an operation reads: the others of its instruction mean nothing."""
+    return _ARITY.get(op, 2)
+
 
 class TapeArrays(NamedTuple):
     """What the interpreter reads; one numba type for every tape."""

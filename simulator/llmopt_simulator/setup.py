@@ -19,7 +19,7 @@ from llmopt_simulator.arrivals import (
 from llmopt_simulator.checks import check_inputs
 from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
-from llmopt_simulator.kernel.engine import Laws
+from llmopt_simulator.kernel.engine import Laws, PoolLaw
 from llmopt_simulator.kernel.settings import SETTINGS
 from llmopt_simulator.links import link_records, set_host_tiers
 from llmopt_simulator.options import SimulationOptions
@@ -79,8 +79,7 @@ def shareable_blocks(requests: Requests) -> NDArray[np.int64]:
 
 def _laws(service: ServiceModel) -> Laws:
     front, back = service.pools[0].step, service.pools[-1].step
-    scratch = max(front.scratch(), back.scratch(), key=len)
-    return Laws(front.arrays(), back.arrays(), scratch)
+    return Laws(PoolLaw(front.arrays(), front.scratch()), PoolLaw(back.arrays(), back.scratch()))
 
 
 def _settings(

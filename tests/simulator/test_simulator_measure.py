@@ -74,8 +74,8 @@ def test_metrics_of_the_hand_made_run(make) -> None:
     levels = [ServiceLevel("ttft", "p95", 4.5), ServiceLevel("itl", "p95", 2.0)]
     values = metrics(run, levels)
     assert values["ttft_mean_s"] == pytest.approx(4.305)
-    assert itl_percentile(run.state.itl, 99) == pytest.approx(1.11, rel=0.0025)
-    assert itl_percentile(run.state.itl, 50) == pytest.approx(1.01, rel=0.0025)
+    assert itl_percentile(run.state.itl, 99) == pytest.approx(1.11, rel=0.002)
+    assert itl_percentile(run.state.itl, 50) == pytest.approx(1.01, rel=0.002)
     assert values["slo_attainment"] == 0.5
     assert values["busy_share"] <= 1.0
     frozen = frozen_parameters(run, values)

@@ -238,8 +238,7 @@ def assert_equal(run: Run, twin, case: int) -> None:
     assert [e.steps for e in twin.engines] == run.state.totals[:, k.STEPS].tolist()
     latencies = [x for r in twin.requests for x in r.latencies]
     np.testing.assert_allclose(sum(latencies), run.state.world["itl_s"][0], rtol=1e-9, atol=1e-9)
-    bins = np.clip(
-        np.log(np.maximum(latencies, k.ITL_FLOOR_S) / k.ITL_FLOOR_S) * k.ITL_BINS_PER_E, 0, k.ITL_BINS - 1
-    )
-    ours = np.repeat(np.arange(k.ITL_BINS), run.state.itl)
-    assert np.all(np.abs(np.sort(bins) - ours - 0.5) <= 0.5 + 1e-6)
+    edges = (np.arange(k.ITL_BINS + 1) + k.ITL_FIRST_BIN << k.ITL_BIN_BITS).view(np.float64)
+    bins = np.repeat(np.arange(k.ITL_BINS), run.state.itl)
+    theirs = np.maximum(np.sort(latencies), k.ITL_FLOOR_S)
+    assert np.all((edges[bins] <= theirs * (1 + 1e-9)) & (theirs <= edges[bins + 1] * (1 + 1e-9)))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from numba import njit
 
-from llmopt_calibration import compiled, grid, tape
+from llmopt_calibration import compiled, curve, grid, tape
 
 entry = njit(cache=True, nogil=True, _nrt=False)
 """Compiles what Python calls; it touches no Python object, so other threads may run beside it."""
@@ -29,7 +29,7 @@ inner = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forcein
 
 def source_fingerprint() -> str:
     """Eight hexadecimal digits that change with the kernel's sources and the step law's."""
-    laws = (Path(str(module.__file__)) for module in (compiled, grid, tape))
+    laws = (Path(str(module.__file__)) for module in (compiled, curve, grid, tape))
     sources = [*sorted(Path(__file__).parent.glob("*.py")), *laws]
     digest = sha256()
     for source in sources:

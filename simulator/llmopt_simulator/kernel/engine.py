@@ -3,7 +3,8 @@
 A step that holds prefill is planned alone. A step of decodes only repeats with growing context until a
 sequence ends or work arrives, so up to `RUN_STEPS` of them are planned at once and their ends kept; work that
 arrives in between cuts the run after the step in progress. Steps are recorded when they have happened, so a
-cut run leaves no trace.
+cut run leaves no trace. All steps of a run cost the same but for the attention over the growing context, so
+what they add up to is recorded at once; only their latencies are looked at one by one.
 """
 
 from __future__ import annotations
@@ -11,24 +12,30 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llmopt_calibration.compiled import StepArrays, step_seconds, step_work
+from llmopt_calibration.compiled import StepArrays, decode_seconds, fixed_seconds, step_work
+from llmopt_calibration.curve import Scratch
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import pop, set_event
 from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
-from llmopt_simulator.kernel.recording import log_step, record_latency, record_step
+from llmopt_simulator.kernel.recording import log_step, record_latency, record_steps
 from llmopt_simulator.kernel.running import next_completion, running_requests
 from llmopt_simulator.kernel.scheduler import join_decode, may_admit, plan_step
-from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
+from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, NONE, RUN_STEPS, State
+
+
+class PoolLaw(NamedTuple):
+    """The step law of a pool."""
+
+    step: StepArrays
+    scratch: Scratch
 
 
 class Laws(NamedTuple):
     """The step laws of the two pools (the same one twice when there is one pool)."""
 
-    front: StepArrays
-    decode: StepArrays
-    scratch: NDArray[np.float64]
+    front: PoolLaw
+    decode: PoolLaw
 
 
 @inner
@@ -57,30 +64,52 @@ def start_ready(s: State, laws: Laws) -> None:
 def record_run(s: State, laws: Laws, e: int, steps: int) -> None:
     """Record the planned steps of engine `e` up to number `steps`; they have happened."""
     engine = s.engines[e]
-    start_s = engine.run_start_s if engine.run_done == 0 else s.run_ends_s[e, engine.run_done - 1]
-    for i in range(engine.run_done, steps):
-        end_s = s.run_ends_s[e, i]
-        record_step(s, e, end_s - start_s, _work(s, laws, e))
-        log_step(s, e, start_s, end_s)
-        record_latency(s, end_s - start_s, engine.decodes - (engine.run_joined if i == 0 else 0))
-        for r in range(engine.rank_start, engine.rank_stop):
-            if s.ranks[r].step_decodes > 0:
-                _decode_once(s, r, end_s)
-        start_s = end_s
-    engine.run_done = steps
+    while engine.run_done < steps:
+        stop = engine.run_done + 1 if s.world[0].logged < len(s.log) else steps
+        if engine.pool == 0:
+            _record(s, laws.front, e, stop)
+        else:
+            _record(s, laws.decode, e, stop)
 
 
 @inner
-def _decode_once(s: State, r: int, end_s: float) -> None:
-    """Every sequence of rank `r` has one token more."""
+def _record(s: State, law: PoolLaw, e: int, stop: int) -> None:
+    """Record planned steps up to number `stop` at once; one alone while steps are logged."""
+    engine = s.engines[e]
+    first, steps = engine.run_done, stop - engine.run_done
+    start_s = engine.run_start_s if first == 0 else s.run_ends_s[e, first - 1]
+    end_s = s.run_ends_s[e, stop - 1]
+    record_steps(s, e, steps, end_s - start_s, _work(s, law, e, steps))
+    log_step(s, e, start_s, end_s)
+    if engine.decodes > 0:
+        _record_latencies(s, e, first, stop, start_s)
+    for r in range(engine.rank_start, engine.rank_stop):
+        if s.ranks[r].step_decodes > 0:
+            _decode(s, r, steps, end_s)
+    engine.run_done = stop
+
+
+@inner
+def _record_latencies(s: State, e: int, first: int, stop: int, start_s: float) -> None:
+    tokens = s.engines[e].decodes
+    late = s.engines[e].run_joined if first == 0 else 0
+    for i in range(first, stop):
+        record_latency(s, s.run_ends_s[e, i] - start_s, tokens - late)
+        start_s, late = s.run_ends_s[e, i], 0
+
+
+@inner
+def _decode(s: State, r: int, steps: int, end_s: float) -> None:
+    """Every sequence of rank `r` has `steps` tokens more."""
     rank = s.ranks[r]
-    rank.context += rank.decodes
-    rank.steps += 1
-    rank.remaining -= rank.decodes
+    rank.context += steps * rank.decodes
+    rank.steps += steps
+    rank.remaining -= steps * rank.decodes
     rank.decoded_s = end_s
     if rank.grows:
         take_growth(s, r, rank.steps)
-        rank.share = max(rank.share_floor, rank.share - rank.share_decay)
+        for _ in range(steps if rank.share > rank.share_floor else 0):
+            rank.share = max(rank.share_floor, rank.share - rank.share_decay)
 
 
 @inner
@@ -172,19 +201,37 @@ def _plan_run(s: State, laws: Laws, e: int, now_s: float) -> None:
     engine.run_start_s = now_s
     engine.run_done = 0
     engine.run_steps = _steps_until_change(s, e)
-    end_s = now_s
-    for i in range(engine.run_steps):
-        seconds = _seconds(s, laws, e, i)
-        if not (0.0 < seconds < np.inf):  # NaN beyond the tables
-            _fault(s, e, FAULT_STEP)
-            return
-        end_s += seconds
-        s.run_ends_s[e, i] = end_s
-    set_event(s, e, end_s)
+    engine.lead = _lead_rank(s, e, engine.run_steps)
+    takes_time = _plan_ends(s, laws.front, e) if engine.pool == 0 else _plan_ends(s, laws.decode, e)
+    if not takes_time:  # no time, infinite time, or NaN beyond the tables
+        _fault(s, e, FAULT_STEP)
+        return
+    set_event(s, e, s.run_ends_s[e, engine.run_steps - 1])
     engine.run_joined = 0
     for r in range(engine.rank_start, engine.rank_stop):
         if s.ranks[r].step_decodes > 0:
             engine.run_joined += _record_waits(s, r, now_s, s.run_ends_s[e, 0])
+
+
+@inner
+def _plan_ends(s: State, law: PoolLaw, e: int) -> bool:
+    """Plan when each step of a run ends; False if one has no duration."""
+    x, step, scratch = s.engines[e], law.step, law.scratch
+    context = _context(s, e, 0.0) if x.batch > 0 else 0.0
+    fixed_s = fixed_seconds(
+        step, scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
+    )
+    end_s = x.run_start_s
+    for i in range(x.run_steps):
+        seconds = fixed_s
+        if x.batch > 0:
+            seconds += decode_seconds(step, scratch, x.batch, _context(s, e, float(i)))
+        seconds = max(seconds, x.overhead_s) if x.overlapped else seconds + x.overhead_s
+        if not (0.0 < seconds < np.inf):
+            return False
+        end_s += seconds
+        s.run_ends_s[e, i] = end_s
+    return True
 
 
 @inner
@@ -221,32 +268,53 @@ def _steps_until_change(s: State, e: int) -> int:
 
 
 @inner
-def _longest_context(s: State, e: int, ahead: int) -> float:
-    """The largest total context of a rank, `ahead` decode steps from what is recorded."""
-    engine, longest = s.engines[e], 0
+def _lead_rank(s: State, e: int, steps: int) -> int:
+    """The rank that has the longest context in all of `steps` decode steps, NONE if that changes.
+
+    Contexts grow along lines, so the rank that leads in the first and in the last step leads between them.
+    """
+    engine = s.engines[e]
+    if engine.rank_stop - engine.rank_start == 1:
+        return engine.rank_start
+    first = _longest(s, e, 0.0)
+    return first if first == _longest(s, e, steps - 1.0) else NONE
+
+
+@inner
+def _longest(s: State, e: int, ahead: float) -> int:
+    """The first rank with the longest context `ahead` decode steps from what is recorded."""
+    engine, longest, best = s.engines[e], -1.0, s.engines[e].rank_start
     for r in range(engine.rank_start, engine.rank_stop):
-        if s.ranks[r].step_decodes > 0:
-            longest = max(longest, s.ranks[r].context + ahead * s.ranks[r].decodes)
-    return float(longest)
+        context = s.ranks[r].context + ahead * s.ranks[r].decodes
+        if s.ranks[r].step_decodes > 0 and context > longest:
+            longest, best = context, r
+    return best
 
 
 @inner
-def _seconds(s: State, laws: Laws, e: int, ahead: int) -> float:
-    x, law = s.engines[e], laws.front if s.engines[e].pool == 0 else laws.decode
-    context = _longest_context(s, e, ahead)
-    seconds = step_seconds(
-        law, laws.scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
-    )
-    return max(seconds, x.overhead_s) if x.overlapped else seconds + x.overhead_s
+def _context(s: State, e: int, ahead: float) -> float:
+    """The largest total context of a rank, `ahead` decode steps from what is recorded."""
+    lead = s.engines[e].lead
+    lead = _longest(s, e, ahead) if lead == NONE else lead
+    return s.ranks[lead].context + ahead * s.ranks[lead].decodes
 
 
 @inner
-def _work(s: State, laws: Laws, e: int) -> tuple[float, float, float]:
-    x, law = s.engines[e], laws.front if s.engines[e].pool == 0 else laws.decode
-    context = _longest_context(s, e, 0)
-    return step_work(
-        law, laws.scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
-    )
+def _work(s: State, law: PoolLaw, e: int, steps: int) -> tuple[float, float, float]:
+    """FLOP and bytes of the next planned steps; of a line, its value at the mean times their number."""
+    x, scratch = s.engines[e], law.scratch
+    terms = 1 if x.lead != NONE and law.step.linear_work else steps
+    flops = hbm_bytes = network_bytes = 0.0
+    for i in range(terms):
+        context = _context(s, e, i + 0.5 * (steps / terms - 1.0)) if x.batch > 0 else 0.0
+        work = step_work(
+            law.step, scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
+        )
+        flops += work[0]
+        hbm_bytes += work[1]
+        network_bytes += work[2]
+    equal = steps / terms
+    return equal * flops, equal * hbm_bytes, equal * network_bytes
 
 
 @inner

@@ -65,13 +65,14 @@ TOTALS: Final = 11
 integrates the decode batch of all ranks over busy time, `PREFILL_S` and `DECODE_S` are the busy time of steps
 with prefill and of steps with decodes (a mixed step is in both)."""
 
-RUN_STEPS: Final = 64
+RUN_STEPS: Final = 32
 """Decode steps that an engine plans ahead at most; a buffer length, no effect on results."""
 
-ITL_FLOOR_S: Final = 1e-6
-ITL_BINS_PER_E: Final = 200.0
-ITL_BINS: Final = 4200
-"""Inter-token latencies fall in bins of relative width e^(1/200): 1 µs to 1,300 s, centre within 0.25%."""
+ITL_BIN_BITS: Final = 44  # low bits of a float that a bin forgets: 256 bins an octave
+ITL_FLOOR_S: Final = 2.0**-20
+ITL_FIRST_BIN: Final = (1023 - 20) << 8
+ITL_BINS: Final = 31 << 8
+"""Inter-token latencies fall in bins by the leading bits of the number: 1 µs to 2,000 s, centre to 0.2%."""
 
 FAULT_NONE: Final = 0
 FAULT_STEP: Final = 1
@@ -195,6 +196,7 @@ ENGINE: Final = np.dtype(
         ("run_steps", "i8"),  # planned
         ("run_done", "i8"),  # of them recorded
         ("run_start_s", "f8"),
+        ("lead", "i8"),  # the rank whose context is the longest in all planned steps, NONE if it changes
         ("run_joined", "i8"),  # sequences whose first latency in the run is not its first step
         ("batch", "i8"),  # b, p, A, h, C, Q of the planned steps: maxima over the ranks
         ("prefill", "i8"),
