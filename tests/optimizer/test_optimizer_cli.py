@@ -79,7 +79,7 @@ def test_a_failed_solve_leaves_earlier_results(
     solver(Status.PROVEN)
     run("solve", "quickstart", "--out", str(tmp_path))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(before) == {"pareto.csv", "result.json"}
+    assert set(before) == {"pareto.csv", "result.json", "report.html"}
     solver(Status.FAILED)
     failed = run("solve", "quickstart", "--out", str(tmp_path))
     assert failed.exit_code == 1

@@ -65,7 +65,8 @@ def llmopt(
 def solve(
     problem: Problem,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write pareto.csv and result.json here.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write pareto.csv, result.json, report.html here."),
     ] = None,
     overrides: Overrides = None,
     coefficients: Coefficients = None,
@@ -73,6 +74,7 @@ def solve(
     time_limit: Annotated[
         str | None, typer.Option("--time-limit", metavar="TIME", help="Stop after this long, e.g. '2 min'.")
     ] = None,
+    report: Annotated[bool, typer.Option(help="Write report.html too.")] = True,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     debug: Debug = False,
@@ -83,7 +85,7 @@ def solve(
         from .commands import Inputs, run_solve
 
         inputs = Inputs.of(problem, overrides, seed, time_limit, coefficients)
-        return run_solve(inputs, out, as_json=json, quiet=quiet)
+        return run_solve(inputs, out, report=report, as_json=json, quiet=quiet)
 
     _finish(work, debug)
 
@@ -182,6 +184,27 @@ def validate(
         from .validation import run_validate
 
         return run_validate(points, out, processes)
+
+    _finish(work, debug)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def report(
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="A result.json, or the directory that a solve wrote.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The page; default: report.html beside RESULT."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the page that explains RESULT: one HTML file that opens without a network."""
+
+    def work() -> ExitCode:
+        from .reporting import run_report
+
+        return run_report(result, out)
 
     _finish(work, debug)
 

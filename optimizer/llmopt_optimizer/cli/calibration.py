@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from datetime import date
-from importlib.util import find_spec
 from pathlib import Path
 
 from rich.table import Table
@@ -39,7 +38,7 @@ class Calibrating:
 
 
 def run_calibrate(asked: Calibrating) -> ExitCode:
-    """Write the coefficient file (and, with plotly, the report) to `out`, print held-out errors by family."""
+    """Write the coefficient file and the report to `out`, print held-out errors by family."""
     wanted = Wanted(_accelerator(asked), _engine(asked.engine))
     on = _date(asked.on)
     prepare_directory(asked.out)
@@ -56,9 +55,7 @@ def run_calibrate(asked: Calibrating) -> ExitCode:
 def _contents(found: Calibration, on: date, report: bool) -> dict[str, str]:
     name = file_name(found)
     contents = {name: coefficient_text(found, on)}
-    if report and find_spec("plotly") is None:
-        print("no report: pip install 'llmopt[report]' for its plots, or say --no-report", file=sys.stderr)
-    elif report:
+    if report:
         from llmopt_calibration.fitting.report import report_html
 
         contents[name.removesuffix("json") + "html"] = report_html(found)

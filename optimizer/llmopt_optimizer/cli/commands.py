@@ -16,6 +16,7 @@ from llmopt_optimizer.output.writing import document_text, write
 from llmopt_optimizer.result import Result, Status
 from llmopt_problems import Problem, load
 
+REPORT = "report.html"
 _CODES = {
     Status.PROVEN: ExitCode.SOLVED,
     Status.FEASIBLE: ExitCode.SOLVED,
@@ -54,19 +55,23 @@ class Inputs:
         return load(self.problem, self.overrides)
 
 
-def run_solve(inputs: Inputs, out: Path | None, *, as_json: bool, quiet: bool) -> ExitCode:
-    """Solve, write to `out` (nothing when the solve failed), print the answer."""
+def run_solve(inputs: Inputs, out: Path | None, *, report: bool, as_json: bool, quiet: bool) -> ExitCode:
+    """Solve, write to `out` (nothing when the solve failed), print the answer; the report comes last."""
     from llmopt_optimizer.cli.progress import progress_shown
     from llmopt_optimizer.loop import solve_problem
 
     problem = inputs.load()
     if out is not None:
         prepare_directory(out)
-    with progress_shown(quiet) as report:
-        result = solve_problem(problem, progress=report)
+    with progress_shown(quiet) as tell:
+        result = solve_problem(problem, progress=tell)
     if out is not None and result.status is not Status.FAILED:
         write(result, problem, out)
     _show(result, problem, as_json=as_json, quiet=quiet)
+    if out is not None and report and result.status is not Status.FAILED:
+        from llmopt_optimizer.cli.reporting import write_report
+
+        write_report(result, problem, out / REPORT)
     return _CODES[result.status]
 
 

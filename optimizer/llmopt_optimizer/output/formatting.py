@@ -43,6 +43,8 @@ def number(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """A latency or an elapsed time in the unit that suits its size: µs, ms, s or min."""
+    if math.isinf(seconds):
+        return number(seconds)
     for limit, factor, unit in ((0.9995e-3, 1e6, "µs"), (0.9995, 1e3, "ms"), (120.0, 1.0, "s")):
         if 0 < abs(seconds) < limit:
             return f"{number(seconds * factor)} {unit}"
