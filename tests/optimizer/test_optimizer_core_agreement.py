@@ -10,7 +10,7 @@ from optimizer_core_random import Case, random_case
 
 from llmopt_optimizer.core.direct import solve_direct
 from llmopt_optimizer.core.enumeration import enumerate_front
-from llmopt_optimizer.core.pareto import Front, pareto
+from llmopt_optimizer.core.pareto import Front, FrontMethod, pareto
 from llmopt_optimizer.core.preparation import (
     CompiledProgram,
     compile_program,
@@ -20,11 +20,12 @@ from llmopt_optimizer.core.preparation import (
 from llmopt_optimizer.core.program import Program
 from llmopt_optimizer.core.solution import SolveResult
 from llmopt_optimizer.core.solvers.outcome import SolveStatus
-from llmopt_optimizer.core.solving import COLUMNS, solve
+from llmopt_optimizer.core.solving import COLUMNS, ENUMERATION, solve
 from llmopt_optimizer.core.translation.scope import NotTranslatable
 
 QUICK_BATCH = 25
 SLOW_BATCH = 200
+BY_SOLVER = FrontMethod(join_cells=0)
 Vector = tuple[float, ...]
 
 
@@ -43,9 +44,14 @@ def signed(program: Program, front: Front) -> list[Vector]:
 
 
 def check_front(case: Case, compiled: CompiledProgram, expected: list[Vector]) -> None:
-    front = pareto(case.program, compiled)
+    check_one_front(case, expected, pareto(case.program, compiled), ENUMERATION)
+    check_one_front(case, expected, pareto(case.program, compiled, method=BY_SOLVER), COLUMNS)
+
+
+def check_one_front(case: Case, expected: list[Vector], front: Front, route: str) -> None:
     assert front.complete, (front.checks, front.message)
-    assert front.route == COLUMNS
+    assert front.route == route
+    assert front.missing == 0
     assert same_set(signed(case.program, front), expected)
     assert (front.status is SolveStatus.INFEASIBLE) == (not expected)
     metrics = {point.assignment: point for point in naive.feasible(case.program, case.points)}
@@ -56,7 +62,11 @@ def check_front(case: Case, compiled: CompiledProgram, expected: list[Vector]) -
 
 
 def check_optimum(case: Case, compiled: CompiledProgram, expected: list[Vector]) -> None:
-    result = solve(case.program, compiled)
+    check_one_optimum(case, expected, solve(case.program, compiled))
+    check_one_optimum(case, expected, solve(case.program, compiled, join_cells=0))
+
+
+def check_one_optimum(case: Case, expected: list[Vector], result: SolveResult) -> None:
     if not expected:
         assert result.status is SolveStatus.INFEASIBLE
         return

@@ -7,7 +7,7 @@ import math
 import pytest
 from sympy import Expr, Max, Symbol, sqrt
 
-from llmopt_optimizer.core.pareto import pareto
+from llmopt_optimizer.core.pareto import FrontMethod, pareto
 from llmopt_optimizer.core.program import Decision, Limit, Objective, Pool, Program, System, Variant
 from llmopt_optimizer.core.solvers.outcome import SolveStatus
 from llmopt_optimizer.core.solving import ENUMERATION, solve
@@ -57,7 +57,8 @@ def test_no_time_leaves_open_boxes_and_no_claim() -> None:
 
 def test_boxes_that_the_solver_leaves_are_closed_by_enumeration() -> None:
     values = tuple(range(1, 200))
-    front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=1.0)
+    method = FrontMethod(join_cells=0)
+    front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=1.0, method=method)
     assert front.complete
     assert front.status is SolveStatus.OPTIMAL
     expected = naive_front({(a + c, a**-0.5 + 1 / c) for a in values for c in values})
@@ -75,10 +76,10 @@ def naive_front(vectors: set[tuple[float, float]]) -> list[tuple[float, float]]:
     return kept
 
 
-def test_spaces_too_large_to_enumerate_keep_their_open_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmopt_optimizer.core.pareto.COMPLETION_CELLS", 0)
+def test_spaces_too_large_to_enumerate_keep_their_open_boxes() -> None:
     values = tuple(range(1, 200))
-    front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=0.7)
+    method = FrontMethod(join_cells=0, completion_cells=0)
+    front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=0.7, method=method)
     assert not front.complete
     assert front.open_boxes
     assert front.status in (SolveStatus.FEASIBLE, SolveStatus.LIMIT)

@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from sympy import Symbol
 
+from .archive import Rows, nondominated_sorted
 from .lowering import Floats
 from .monotone import EITHER
-
-Rows = NDArray[np.int64]
 
 
 def undominated_rows(
@@ -59,27 +57,5 @@ def nondominated(costs: Floats, barred: NDArray[np.bool_] | None = None) -> Rows
     sums = (costs / np.where(spread > 0, spread, 1.0)).sum(axis=1)
     order = np.lexsort((*costs.T[::-1], sums))
     allowed = np.ones(len(costs), dtype=np.bool_) if barred is None else ~barred
-    keep = _front(np.ascontiguousarray(costs[order]), allowed[order])
+    keep = nondominated_sorted(np.ascontiguousarray(costs[order]), allowed[order])
     return np.sort(order[keep])
-
-
-@njit(cache=True)
-def _front(costs: Floats, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep the sorted rows that no kept, allowed, earlier row weakly dominates."""
-    rows, width = costs.shape
-    keep = np.ones(rows, dtype=np.bool_)
-    front = np.empty(rows, dtype=np.int64)
-    size = 0
-    for row in range(rows):
-        for position in range(size):
-            other = front[position]
-            column = 0
-            while column < width and costs[other, column] <= costs[row, column]:
-                column += 1
-            if column == width:
-                keep[row] = False
-                break
-        if keep[row] and allowed[row]:
-            front[size] = row
-            size += 1
-    return keep

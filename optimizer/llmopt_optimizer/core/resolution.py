@@ -31,6 +31,8 @@ class CostScale:
     """Lower bounds, -inf where unknown."""
     magnitude: Floats
     """Largest absolute values, 1 where unknown or zero."""
+    worst: Floats
+    """Upper bounds, inf where unknown."""
 
     def step(self, costs: Floats) -> Floats:
         """The difference [..., objectives] below which a cost is not told apart from `costs`."""
@@ -51,7 +53,8 @@ def cost_scale(program: Program, tables: tuple[SystemTable, ...]) -> CostScale:
         for k, o in enumerate(program.objectives)
     ]
     ideal = [min((low for low, _ in listed), default=-inf) for listed in spans]
-    return CostScale(np.array(ideal), np.array([_magnitude(listed) for listed in spans]))
+    worst = [max((high for _, high in listed), default=inf) for listed in spans]
+    return CostScale(np.array(ideal), np.array([_magnitude(listed) for listed in spans]), np.array(worst))
 
 
 def _magnitude(spans: list[Range]) -> float:

@@ -1,7 +1,7 @@
 """Solve a program with one objective: prepare, choose a route, check the answer.
 
-Routes are tried in the order in which they say they can: columns with HiGHS where every metric translates,
-else enumeration of the pruned joint product. Whatever the route says is checked from the original
+Small joint products of the pruned tables are enumerated; larger ones are handed to HiGHS where every metric
+translates. Whatever the route says is checked from the original
 expressions (`certify`), and an answer that fails a check is not called optimal.
 """
 
@@ -31,6 +31,10 @@ from .translation.scope import NotTranslatable
 
 COLUMNS = "columns"
 ENUMERATION = "enumeration"
+JOIN_CELLS = 20_000_000
+"""Joint products of the pruned tables up to this size are enumerated, in a second or two, without a
+solver.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class Space:
     program: Program
     tabulated: Tabulated
     tables: tuple[SystemTable, ...]
+
+    @property
+    def joint_rows(self) -> int:
+        """Joint rows of the pruned tables."""
+        return sum(table.size for table in self.tables)
 
 
 def open_space(
@@ -62,6 +71,7 @@ def solve(
     compiled: CompiledProgram | None = None,
     seconds: float | None = None,
     check: bool = True,
+    join_cells: int = JOIN_CELLS,
 ) -> SolveResult:
     """The best assignment for the program's first objective, with its bound and the checks that ran."""
     start = time.monotonic()
@@ -69,14 +79,20 @@ def solve(
     program = program.with_objectives(program.objectives[0])
     try:
         space = open_space(program, compiled, deadline=deadline)
-        result = solve_space(space, start, deadline)
+        result = solve_space(space, start, deadline, join_cells)
     except DeadlineError as error:
         return _nothing(program, SolveStatus.LIMIT, start, COLUMNS, str(error))
     return certified(program, space.tabulated, result, deadline) if check else result
 
 
-def solve_space(space: Space, start: float, deadline: float | None) -> SolveResult:
-    """The best assignment of prepared tables, unchecked."""
+def solve_space(
+    space: Space, start: float, deadline: float | None, join_cells: int = JOIN_CELLS
+) -> SolveResult:
+    """The best assignment of prepared tables, unchecked; the solver is asked beyond `join_cells` joint
+    rows.
+    """
+    if space.joint_rows <= join_cells:
+        return _by_enumeration(space, start, deadline)
     try:
         model = build_selection(space.program, space.tables)
     except NotTranslatable:
