@@ -25,7 +25,7 @@ from llmopt_optimizer.core.translation.scope import NotTranslatable
 
 QUICK_BATCH = 25
 SLOW_BATCH = 200
-BY_SOLVER = FrontMethod(join_cells=0)
+BY_SOLVER = FrontMethod(join_cells=-1)
 Vector = tuple[float, ...]
 
 
@@ -63,7 +63,7 @@ def check_one_front(case: Case, expected: list[Vector], front: Front, route: str
 
 def check_optimum(case: Case, compiled: CompiledProgram, expected: list[Vector]) -> None:
     check_one_optimum(case, expected, solve(case.program, compiled))
-    check_one_optimum(case, expected, solve(case.program, compiled, join_cells=0))
+    check_one_optimum(case, expected, solve(case.program, compiled, join_cells=-1))
 
 
 def check_one_optimum(case: Case, expected: list[Vector], result: SolveResult) -> None:

@@ -23,7 +23,7 @@ settings.register_profile("fronts", derandomize=True, deadline=None, max_example
 settings.load_profile("fronts")
 N, M = Symbol("n", positive=True), Symbol("m", positive=True)
 A, B, C, D, E, F = (Symbol(name, positive=True) for name in "abcdef")
-BY_SOLVER = FrontMethod(join_cells=0)
+BY_SOLVER = FrontMethod(join_cells=-1)
 
 
 def program(seed: int, objectives: int) -> Program:
@@ -181,7 +181,7 @@ def test_an_early_end_bounds_what_is_missing() -> None:
     metrics = {"cost": A + D, "delay": sqrt(B) + E}
     of = Program((System("s", (first, second), metrics),), (Objective("cost"), Objective("delay")))
     whole = pareto(of)
-    early = pareto(of, seconds=1.5, method=FrontMethod(join_cells=0, completion_cells=0))
+    early = pareto(of, seconds=1.5, method=FrontMethod(join_cells=-1, completion_cells=0))
     assert whole.complete
     assert whole.missing == 0
     assert not early.complete

@@ -57,7 +57,7 @@ def test_no_time_leaves_open_boxes_and_no_claim() -> None:
 
 def test_boxes_that_the_solver_leaves_are_closed_by_enumeration() -> None:
     values = tuple(range(1, 200))
-    method = FrontMethod(join_cells=0)
+    method = FrontMethod(join_cells=-1)
     front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=1.0, method=method)
     assert front.complete
     assert front.status is SolveStatus.OPTIMAL
@@ -78,7 +78,7 @@ def naive_front(vectors: set[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def test_spaces_too_large_to_enumerate_keep_their_open_boxes() -> None:
     values = tuple(range(1, 200))
-    method = FrontMethod(join_cells=0, completion_cells=0)
+    method = FrontMethod(join_cells=-1, completion_cells=0)
     front = pareto(program({"cost": A + C, "latency": sqrt(B) + D}, values), seconds=0.7, method=method)
     assert not front.complete
     assert front.open_boxes

@@ -139,3 +139,13 @@ def test_the_loop_verifies_metrics_of_ones_own(tmp_path: Path) -> None:
 def test_levels_and_values_are_printed_in_the_declared_unit(scenario: Scenario) -> None:
     assert level_text(scenario.problem.slo[0]) == "carbon ≤ 900 g/h"
     assert metric_value("gpus_idle", 1.2345) == "1.23"  # no metric of the catalog, though it starts like one
+
+
+def test_a_front_of_few_points_keeps_the_most_hypervolume(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    whole = solve_problem(load(path))
+    few = solve_problem(load(path, ["front.points=1"]))
+    assert len(whole.front) > 1
+    assert len(few.front) == 1
+    assert few.front[0].deployment in [point.deployment for point in whole.front]
+    assert any(check.name == "points reported" for check in few.checks)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from sympy import Add, Float
 
 from .preparation import CompiledProgram
-from .program import Limit, Objective, Program, System
+from .program import Direction, Limit, Objective, Program, System
 from .solution import SolveResult
 from .solvers.outcome import SolveStatus
 from .solving import solve
@@ -23,7 +23,7 @@ WEIGHTED = "weighted sum of the objectives"
 def weighted(program: Program, weights: Sequence[float]) -> Program:
     """The program that minimises the weighted sum of the objectives, maximised ones counted negative.
 
-    Weights must be positive, one an objective, in the inverse of its unit; every optimum is then nondominated.
+    Weights must be positive, one an objective, in the inverse of its unit: every optimum is nondominated.
     """
     if len(weights) != len(program.objectives) or not all(weight > 0 for weight in weights):
         raise ValueError(f"give {len(program.objectives)} positive weights, one for each objective")
@@ -53,7 +53,7 @@ def lexicographic(
         results.append(result)
         if result.status is not SolveStatus.OPTIMAL:
             break
-        direction = "at_most" if objective.sense == "minimize" else "at_least"
+        direction: Direction = "at_most" if objective.sense == "minimize" else "at_least"
         label = f"best {objective.metric}"
         limits = (*limits, Limit(objective.metric, direction, result.objective, label))
     return tuple(results)

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from llmopt_optimizer.core.findings import Check
+from llmopt_optimizer.core.hypervolume import hypervolume, representatives
 from llmopt_optimizer.core.pareto import FrontPoint
 from llmopt_optimizer.core.program import Objective
 from llmopt_optimizer.formulation.levels import level_text
@@ -24,7 +27,8 @@ BINDING = 0.02
 def concluded(study: Study, ledger: Ledger, seconds: float) -> Result:
     """The result of a ledger; `seconds` is the wall-clock time of the whole solve."""
     objectives = study.program.objectives
-    best = nondominated(verified(ledger.trials), objectives)
+    whole = nondominated(verified(ledger.trials), objectives)
+    best, chosen = _represented(study, whole)
     front = tuple(_verified_point(study, ledger, trial) for trial in best)
     bare = Result(
         problem_name=study.scenario.problem.name,
@@ -37,7 +41,7 @@ def concluded(study: Study, ledger: Ledger, seconds: float) -> Result:
             _point(study, ledger, trial) for trial in ledger.trials if trial.verdict is not Verdict.VERIFIED
         ),
         rounds=ledger.rounds,
-        checks=_checks(ledger, best),
+        checks=(*_checks(ledger, whole), *chosen),
         frozen=tuple(ledger.frozen.records.values()),
         provenance=_provenance(study),
         space_size=study.program.size,
@@ -45,6 +49,21 @@ def concluded(study: Study, ledger: Ledger, seconds: float) -> Result:
         gap=_whole_gap(ledger, front, best, objectives),
     )
     return _answered(ledger, bare) if front else refused(study, ledger, bare)
+
+
+def _represented(study: Study, whole: Sequence[Trial]) -> tuple[Sequence[Trial], tuple[Check, ...]]:
+    """The trials to report: all, or as many as the problem asks for, by exact hypervolume."""
+    asked = study.scenario.problem.front.points
+    if asked is None or asked >= len(whole):
+        return whole, ()
+    costs = np.array([trial.costs(study.program.objectives) for trial in whole])
+    spread = np.ptp(costs, axis=0)
+    reference = costs.max(axis=0) + np.where(spread > 0, 0.1 * spread, 1.0)
+    rows, exact = representatives(costs, asked, reference)
+    how = "the best subset" if exact else "chosen one by one, within 1 - 1/e of the best subset"
+    kept = hypervolume(costs[rows], reference) / hypervolume(costs, reference)
+    detail = f"{asked} of {len(whole)} points keep {kept:.1%} of the hypervolume ({how})"
+    return [whole[row] for row in rows], (Check("points reported", True, detail),)
 
 
 def _answered(ledger: Ledger, bare: Result) -> Result:

@@ -42,6 +42,18 @@ class Limits(BaseModel):
     _units = model_validator(mode="before")(unit_keys("time"))
 
 
+class FrontChoice(BaseModel):
+    """How much of the Pareto front is reported."""
+
+    model_config = SECTION
+    points: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Report only so many points, those that keep the most hypervolume; default: all.",
+    )
+
+
 class Problem(BaseModel):
     """Which deployment of one model serves this traffic best on this hardware within these service levels."""
 
@@ -64,8 +76,9 @@ class Problem(BaseModel):
     )
     search: Search = Field(default=Search(), description="What may be chosen.")
     objectives: tuple[Objective, ...] = Field(
-        strict=False, min_length=1, max_length=3, description="One to three; several give a Pareto front."
+        strict=False, min_length=1, max_length=4, description="One to four; several give a Pareto front."
     )
+    front: FrontChoice = Field(default=FrontChoice(), description="How much of the front is reported.")
     verification: Verification = Field(default=Verification(), description="How answers are tested.")
     limits: Limits = Field(default=Limits(), description="When to stop.")
 
