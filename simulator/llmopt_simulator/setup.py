@@ -17,6 +17,7 @@ from llmopt_simulator.arrivals import (
     turn_links,
 )
 from llmopt_simulator.checks import check_inputs
+from llmopt_simulator.fleet import nobody_holds, tournaments
 from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.kernel.engine import Laws, PoolLaw
@@ -67,6 +68,7 @@ def lay_out(
     records["key"] = order_keys(requests, deployment.pools[0].scheduling)
     links = link_records(ranks, deployment, service)
     state = _allocate(settings, records, workload, ranks, engines, nodes, links)
+    state.world["stale"], state.ranks["stale"] = deployment.pools[0].ranks, True
     state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     set_first_arrival(state, workload)
     return state._replace(log=np.zeros(log_steps, shapes.STEP)), _laws(service)
@@ -197,6 +199,8 @@ def _allocate(
 ) -> k.State:
     engine_count, rank_count = len(engines), len(ranks)
     front, hash_bits = int(settings["front_ranks"][0]), int(settings["hash_bits"][0])
+    keys, winners = tournaments(settings)
+    holders = nobody_holds(settings, workload.requests.block_ids)
     tree = np.zeros(front * nodes, shapes.NODE)
     tree["next"] = np.arange(1, len(tree) + 1)
     return k.State(
@@ -219,6 +223,11 @@ def _allocate(
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
         flows=np.zeros(_most_flows(settings, requests, ranks), shapes.FLOW),
         links=links,
+        keys=keys,
+        winners=winners,
+        stale=np.arange(front),
+        holders=holders,
+        candidates=np.zeros(holders.shape[1], np.uint64),
         sources=np.zeros(engine_count + 3, shapes.SOURCE),
         ready=np.zeros(engine_count, np.int64),
         totals=np.zeros((engine_count, k.TOTALS)),

@@ -16,6 +16,7 @@ import numpy as np
 from llmopt_calibration.compiled import StepArrays, decode_seconds, fixed_seconds, step_work
 from llmopt_calibration.curve import Scratch
 from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop, set_event
 from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
 from llmopt_simulator.kernel.recording import log_step, record_latency, record_steps
@@ -142,6 +143,7 @@ def _start(s: State, laws: Laws, e: int, now_s: float) -> None:
     if engine.window_s > 0.0 and _gathers(s, e, now_s):
         return
     for r in range(engine.rank_start, engine.rank_stop):
+        note_pages(s, r)
         if engine.pool == 0:
             plan_step(s, r, now_s)
         else:

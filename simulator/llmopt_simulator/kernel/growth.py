@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop
 from llmopt_simulator.kernel.prefix_cache import evict, unlock_path
 from llmopt_simulator.kernel.running import leave_running, running_requests
@@ -71,6 +72,7 @@ def settle(s: State, r: int, request: int, tokens: int) -> None:
 def take_growth(s: State, r: int, until: int) -> None:
     """Take the pages of the decode steps before number `until` that have not been taken."""
     rank = s.ranks[r]
+    note_pages(s, r)
     while rank.grown < until:
         pages = s.growth[rank.growth + rank.grown % rank.page_tokens]
         if pages > 0:

@@ -11,6 +11,7 @@ import numpy as np
 
 from llmopt_simulator.kernel.arrivals import answered, take_arrival
 from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.contest import change_outstanding, note_pages
 from llmopt_simulator.kernel.engine import Laws, record_run, wake
 from llmopt_simulator.kernel.events import first, pop, push, set_event
 from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
@@ -91,6 +92,7 @@ def end_steps(s: State, laws: Laws, e: int, now_s: float) -> None:
     engine.busy = 0
     wake(s, e, now_s)
     for r in range(engine.rank_start, engine.rank_stop):
+        note_pages(s, r)
         while s.ranks[r].decodes > 0 and next_completion(s, r) == 0:
             _end_decode(s, r, now_s)
         for _ in range(complete_prefills(s, r, now_s)):
@@ -123,6 +125,7 @@ def _deliver(s: State, request: int, now_s: float) -> None:
     q.first_token_s = q.token_s = now_s
     sender, receiver = q.rank, q.decode_rank
     release(s, sender, request, 0)
+    note_pages(s, sender)
     s.ranks[sender].full = False
     wake(s, s.ranks[sender].engine, now_s)
     if q.output_tokens == 1:
@@ -155,7 +158,7 @@ def _assign(s: State, r: int, request: int, now_s: float) -> None:
     """Queue a request at a front rank."""
     rank = s.ranks[r]
     s.requests[request].rank = r
-    rank.outstanding += 1
+    change_outstanding(s, r, 1)
     rank.wanted_pages += front_pages(s, r, request)
     enqueue(s, r, request)
     _wake_for(s, r, request, now_s)
@@ -182,7 +185,7 @@ def _drain_central_queue(s: State, now_s: float) -> None:
 
 @inner
 def _leave_rank(s: State, r: int, now_s: float) -> None:
-    s.ranks[r].outstanding -= 1
+    change_outstanding(s, r, -1)
     s.ranks[r].full = False
     if s.settings[0].router == CENTRAL_QUEUE:
         _drain_central_queue(s, now_s)
@@ -236,7 +239,7 @@ def _finish(s: State, request: int, now_s: float) -> None:
     count_requests(s, now_s, -1)
     if s.settings[0].disaggregated:
         give_pages(s, q.decode_rank, q.decode_pages)
-        s.ranks[q.decode_rank].outstanding -= 1
+        change_outstanding(s, q.decode_rank, -1)
         _dispatch(s, now_s)
     answered(s, request, now_s)
 
@@ -255,5 +258,5 @@ def _dispatch(s: State, now_s: float) -> None:
         q.decode_rank = r
         q.decode_pages = decode_pages(s, r, request)
         take_pages(s, r, q.decode_pages)
-        s.ranks[r].outstanding += 1
+        change_outstanding(s, r, 1)
         begin_transfer(s, request, now_s)

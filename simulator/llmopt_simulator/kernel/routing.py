@@ -12,7 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.contest import LONGEST, SHORTEST, SHORTEST_DECODE, champion, emptiest
 from llmopt_simulator.kernel.growth import take_started
+from llmopt_simulator.kernel.holders import is_candidate, longest_held
 from llmopt_simulator.kernel.prefix_cache import matched_blocks
 from llmopt_simulator.kernel.scheduler import decode_pages, hit_limit
 from llmopt_simulator.kernel.state import CACHE_AWARE, NONE, POWER_OF_TWO, ROUND_ROBIN, State
@@ -35,16 +37,15 @@ def choose_rank(s: State, request: int) -> int:
 @inner
 def shortest_queue(s: State) -> int:
     """The rank of the front pool with the fewest outstanding requests."""
-    best = 0
-    for r in range(1, s.settings[0].front_ranks):
-        if s.ranks[r].outstanding < s.ranks[best].outstanding:
-            best = r
-    return best
+    return champion(s, SHORTEST)
 
 
 @inner
 def choose_decode_rank(s: State, request: int) -> int:
     """The decode rank with the fewest outstanding requests among those with enough free pages, or NONE."""
+    best = champion(s, SHORTEST_DECODE)
+    if s.ranks[best].free_pages >= decode_pages(s, best, request):
+        return best
     best = NONE
     for r in range(s.settings[0].front_ranks, s.settings[0].ranks):
         if s.ranks[r].free_pages < decode_pages(s, r, request):
@@ -59,38 +60,28 @@ def _cache_aware(s: State, request: int) -> int:
     if s.settings[0].grows:
         take_started(s, s.world[0].now_s)
     shortest = shortest_queue(s)
-    least, most = s.ranks[shortest].outstanding, 0
-    for r in range(s.settings[0].front_ranks):
-        most = max(most, s.ranks[r].outstanding)
+    least, most = s.ranks[shortest].outstanding, s.ranks[champion(s, LONGEST)].outstanding
     if most - least > s.settings[0].balance_abs and most > s.settings[0].balance_rel * least:
         return shortest
-    rank, hits = _longest_match(s, request)
+    rank, hits = _longest_match(s, request, shortest)
     if hits * s.settings[0].block_tokens >= s.settings[0].cache_threshold * s.requests[request].input_tokens:
         return rank
-    return _most_free(s)
+    return emptiest(s)
 
 
 @inner
-def _longest_match(s: State, request: int) -> tuple[int, int]:
+def _longest_match(s: State, request: int, shortest: int) -> tuple[int, int]:
     """Rank with the longest cached prefix, ties to the shorter queue, and the prefix in blocks."""
-    limit, best, longest = hit_limit(s, request), 0, -1
+    if len(s.holders) == 0:  # a single rank
+        return shortest, matched_blocks(s, shortest, request, hit_limit(s, request))
+    hits = longest_held(s, request, hit_limit(s, request))
+    if hits == 0 or is_candidate(s, shortest):
+        return shortest, hits
+    best = NONE
     for r in range(s.settings[0].front_ranks):
-        hits = matched_blocks(s, r, request, limit)
-        if hits > longest or (hits == longest and s.ranks[r].outstanding < s.ranks[best].outstanding):
-            best, longest = r, hits
-    return best, longest
-
-
-@inner
-def _most_free(s: State) -> int:
-    """Rank with the most pages neither used nor asked for by waiting requests, ties to the shorter queue."""
-    best = 0
-    for r in range(1, s.settings[0].front_ranks):
-        ours, theirs = s.ranks[r], s.ranks[best]
-        free, most = ours.free_pages - ours.wanted_pages, theirs.free_pages - theirs.wanted_pages
-        if free > most or (free == most and ours.outstanding < theirs.outstanding):
+        if is_candidate(s, r) and (best == NONE or s.ranks[r].outstanding < s.ranks[best].outstanding):
             best = r
-    return best
+    return best, hits
 
 
 @inner

@@ -146,6 +146,7 @@ RANK: Final = np.dtype(
         ("allocated_pages", "i8"),  # ever
         ("freed_pages", "i8"),  # ever
         ("outstanding", "i8"),  # routed here and not done
+        ("stale", "?"),  # its free pages may have changed: see `contest`
         ("decodes", "i8"),
         ("context", "i8"),  # of all decodes, the token being computed included
         ("steps", "i8"),  # decode steps ever: the clock of the completion heap
@@ -229,6 +230,7 @@ WORLD: Final = np.dtype(
         ("moved_s", "f8"),  # time up to which flows have moved
         ("moved_bytes", "f8"),  # of KV transfers that have entered the links
         ("ready", "i8"),  # engines that may start a step
+        ("stale", "i8"),  # ranks that are
         ("prefilled", "i8"),  # prefills that have completed
         ("retractions", "i8"),
         ("recomputed_tokens", "i8"),  # prefilled by requests that had been admitted before
@@ -278,6 +280,16 @@ class State(NamedTuple):
     flows: Records
     links: Records
     """Outgoing of instance i: 2 i, incoming: 2 i + 1; then the host links."""
+    keys: NDArray[np.int64]
+    """Shape (contests, places): what decides each tournament of ranks, see `contest`."""
+    winners: NDArray[np.int64]
+    """Shape (contests, 2 · places)."""
+    stale: NDArray[np.int64]
+    """Front ranks whose free pages may have changed."""
+    holders: NDArray[np.uint64]
+    """Shape (distinct blocks, words): the ranks that hold each block, see `holders`."""
+    candidates: NDArray[np.uint64]
+    """Shape (words,): the ranks that hold the prefix that was looked for last."""
     sources: Records
     """The event list, see `events`."""
     ready: NDArray[np.int64]
