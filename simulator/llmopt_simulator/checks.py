@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import get_args
 
-import numpy as np
-
-from llmopt_problems.deployment import Deployment, Eviction, PoolDeployment
-from llmopt_problems.traffic.requests import Requests, Workload
+from llmopt_problems.deployment import Deployment, Eviction, Mode, PoolDeployment, RouterPolicy
+from llmopt_problems.traffic.requests import Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.scheduling_checks import scheduling_problems
 from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel
+from llmopt_simulator.workload_checks import LARGEST_COUNT, is_count, workload_problems
 
-_LARGEST_COUNT = 2**31 - 1
+_MOST_RANKS = 2**20
+_LARGEST_PAGE = 2**16
+_LARGEST_CAPACITY = 2**53
 _ROLES = {"aggregated": ("serve",), "disaggregated": ("prefill", "decode")}
 
 
 def check_inputs(
-    workload: Workload, deployment: Deployment, service: ServiceModel, options: SimulationOptions
+    workload: Workload,
+    deployment: Deployment,
+    service: ServiceModel,
+    options: SimulationOptions,
+    seed: int = 0,
 ) -> None:
     """Raise `SimulationError` with the first rule that the inputs break."""
+    if not is_count(seed) or seed < 0:
+        raise SimulationError(f"seed is {seed}: give a whole number, 0 or more")
     for problem in _problems(workload, deployment, service, options):
         raise SimulationError(problem)
 
@@ -29,80 +37,28 @@ def check_inputs(
 def _problems(
     workload: Workload, deployment: Deployment, service: ServiceModel, options: SimulationOptions
 ) -> Iterator[str]:
-    yield from _request_problems(workload.requests)
-    yield from _arrival_problems(workload)
-    yield from _turn_problems(workload)
+    yield from workload_problems(workload)
     yield from _pool_problems(deployment, service)
     yield from scheduling_problems(workload.requests, deployment)
+    yield from _option_problems(options)
+
+
+def _option_problems(options: SimulationOptions) -> Iterator[str]:
     if options.warmup_fraction is not None and not 0.0 <= options.warmup_fraction < 1.0:
         yield f"warmup_fraction is {options.warmup_fraction}: give a share of the requests in [0, 1), or None"
-
-
-def _request_problems(requests: Requests) -> Iterator[str]:
-    count = len(requests)
-    if count == 0:
-        yield "the workload has no requests: nothing can be measured; give at least one"
-        return
-    for name, tokens in (("input", requests.input_tokens), ("output", requests.output_tokens)):
-        if len(tokens) != count:
-            yield f"{name}_tokens has {len(tokens)} entries for {count} requests: give one a request"
-        elif tokens.min() < 1 or tokens.max() > _LARGEST_COUNT:
-            i = int(np.argmax((tokens < 1) | (tokens > _LARGEST_COUNT)))
-            yield f"request {i} has {name}_tokens = {tokens[i]}: counts are from 1 to 2^31 - 1"
-    yield from _block_problems(requests)
-
-
-def _block_problems(requests: Requests) -> Iterator[str]:
-    offsets = requests.block_offsets
-    if len(offsets) != len(requests) + 1 or offsets[-1] != len(requests.block_ids):
-        yield f"block_offsets has {len(offsets)} entries, ends at {offsets[-1:]}: give n + 1, up to block_ids"
-        return
-    blocks = np.diff(offsets)
-    if requests.block_tokens < 1:
-        yield f"block_tokens is {requests.block_tokens}: a block has at least one token"
-    elif blocks.min() < 0 or offsets[0] != 0:
-        yield "block_offsets must start at 0 and never fall"
-    elif np.any(blocks * requests.block_tokens > requests.input_tokens):
-        i = int(np.argmax(blocks * requests.block_tokens > requests.input_tokens))
-        yield (
-            f"request {i} names {blocks[i]} blocks of {requests.block_tokens} tokens but has "
-            f"{requests.input_tokens[i]} input tokens: name full blocks only"
-        )
-    elif len(requests.block_ids) and requests.block_ids.min() < 0:
-        yield f"block id {requests.block_ids.min()} is negative: ids are dense and start at 0"
-
-
-def _arrival_problems(workload: Workload) -> Iterator[str]:
-    if workload.concurrency is not None:
-        if workload.concurrency < 1:
-            yield f"concurrency is {workload.concurrency}: a closed loop needs at least one user"
-        return
-    arrival_s = workload.requests.arrival_s
-    if not np.all(np.isfinite(arrival_s)) or arrival_s[0] < 0.0:
-        yield "arrival_s holds a negative, infinite or missing time: give seconds from the start of the run"
-    elif np.any(np.diff(arrival_s) < 0.0):
-        i = int(np.argmax(np.diff(arrival_s) < 0.0))
-        yield f"request {i + 1} arrives at {arrival_s[i + 1]} s, before request {i}: sort by arrival"
-
-
-def _turn_problems(workload: Workload) -> Iterator[str]:
-    think_s, follows, count = workload.think_s, workload.follows, len(workload.requests)
-    if think_s is not None:
-        if len(think_s) != count:
-            yield f"think_s has {len(think_s)} entries for {count} requests: give one a request, or None"
-        elif not np.all((think_s >= 0.0) & np.isfinite(think_s)):
-            yield "think_s holds a negative, infinite or missing time: give seconds, 0 or more"
-    if follows is None:
-        return
-    if len(follows) != count:
-        yield f"follows has {len(follows)} entries for {count} requests: give one a request, or None"
-    elif np.any((follows >= np.arange(count)) | (follows < -1)):
-        i = int(np.argmax((follows >= np.arange(count)) | (follows < -1)))
-        yield f"request {i} follows request {follows[i]}: name an earlier one, or -1"
+    for name in ("cache_threshold", "balance_abs_threshold", "balance_rel_threshold"):
+        if not getattr(options, name) >= 0.0:
+            yield f"{name} is {getattr(options, name)}: give 0 or more"
 
 
 def _pool_problems(deployment: Deployment, service: ServiceModel) -> Iterator[str]:
     roles = tuple(pool.role for pool in deployment.pools)
+    for name, value, choices in (
+        ("mode", deployment.mode, get_args(Mode)),
+        ("router", deployment.router, get_args(RouterPolicy)),
+    ):
+        if value not in choices:
+            yield f"{name} = {value!r}: choose one of {', '.join(choices)}"
     if roles != _ROLES[deployment.mode]:
         yield f"{deployment.mode} serving has pools {_ROLES[deployment.mode]}, not {roles}"
     if len(service.pools) != len(deployment.pools):
@@ -119,6 +75,7 @@ def _caps_problems(pool: PoolDeployment, service: PoolService) -> Iterator[str]:
     counts = {
         "instances": pool.instances,
         "tp": pool.layout.tp,
+        "ep": pool.layout.ep,
         "pp": pool.layout.pp,
         "dp": pool.layout.dp,
         "chunk_tokens": pool.chunk_tokens,
@@ -126,10 +83,21 @@ def _caps_problems(pool: PoolDeployment, service: PoolService) -> Iterator[str]:
         "page_tokens": service.page_tokens,
     }
     for name, value in counts.items():
-        if value < 1:
-            yield f"the {pool.role} pool has {name} = {value}: it must be at least 1"
-    if service.kv_capacity_tokens < 0:
-        yield f"the {pool.role} pool has kv_capacity_tokens = {service.kv_capacity_tokens}: give 0 or more"
+        if not is_count(value) or not 1 <= value <= LARGEST_COUNT:
+            yield f"the {pool.role} pool has {name} = {value}: give a whole number from 1 to 2^31 - 1"
+            return
+    layout, capacity = pool.layout, service.kv_capacity_tokens
+    if layout.tp % layout.dp or layout.tp % layout.ep:
+        yield (
+            f"the {pool.role} pool has tp = {layout.tp}, dp = {layout.dp}, ep = {layout.ep}: tp must be a "
+            + ("multiple of dp and of ep, which split it")
+        )
+    if service.page_tokens > _LARGEST_PAGE:
+        yield f"the {pool.role} pool has page_tokens = {service.page_tokens}: give {_LARGEST_PAGE} at most"
+    if pool.ranks > _MOST_RANKS:
+        yield f"the {pool.role} pool has {pool.ranks} ranks: {_MOST_RANKS} can be simulated"
+    if not is_count(capacity) or not 0 <= capacity <= _LARGEST_CAPACITY:
+        yield f"the {pool.role} pool has kv_capacity_tokens = {capacity}: give a whole number, 0 to 2^53"
 
 
 def _cache_problems(deployment: Deployment, service: ServiceModel) -> Iterator[str]:
@@ -139,8 +107,9 @@ def _cache_problems(deployment: Deployment, service: ServiceModel) -> Iterator[s
     if deployment.caching.host_bytes is not None and service.pools[0].host is None:
         yield "prefixes are to be kept in host memory and its service is unknown: give PoolService.host"
     hosts = [pool.host for pool in service.pools if pool.host is not None]
-    if any(min(host.capacity_tokens, host.bytes_per_token, host.latency_s) < 0.0 for host in hosts):
-        yield "a host tier has a negative capacity, size or latency: give 0 or more"
+    sizes = [value for h in hosts for value in (h.capacity_tokens, h.bytes_per_token, h.latency_s)]
+    if not all(0.0 <= value <= _LARGEST_CAPACITY for value in sizes):
+        yield "a host tier has a negative, infinite or missing capacity, size or latency: give 0 or more"
     if not all(host.bytes_per_s > 0.0 for host in hosts):
         yield "a host link without bandwidth never loads: give bytes per second above 0"
 
@@ -149,7 +118,7 @@ def _transfer_problems(transfer: KvTransfer | None) -> Iterator[str]:
     if transfer is None:
         yield "disaggregated serving without a KV transfer: give ServiceModel.transfer"
         return
-    if not (transfer.latency_s >= 0.0 and transfer.bytes_per_token >= 0.0):
-        yield "the KV transfer has a negative or missing latency or size: give 0 or more"
+    if not (0.0 <= transfer.latency_s < math.inf and 0.0 <= transfer.bytes_per_token < math.inf):
+        yield "the KV transfer has a negative, infinite or missing latency or size: give 0 or more"
     if not (transfer.sender_bytes_per_s > 0.0 and transfer.receiver_bytes_per_s > 0.0):
         yield "a KV link without bandwidth never delivers: give bytes per second above 0"

@@ -117,9 +117,10 @@ def _run_window(workload: Workload, state: k.State, laws: Laws, options: Simulat
 
 
 def _step_fault(state: k.State) -> str:
-    engine = state.engines[state.world["fault_engine"][0]]
+    engine, now_s = state.engines[state.world["fault_engine"][0]], state.world["now_s"][0]
     return (
-        f"the step law of pool {engine['pool']} gives no positive finite duration at b = {engine['batch']}, "
-        f"p = {engine['prefill']}, A = {engine['work']}, N = {engine['tokens']}, h = {engine['heads']}: "
-        "compile it with the bounds of step_bounds(pool), and let every step take time"
+        f"the step law of pool {engine['pool']} gives no duration that moves the clock (at {now_s:.9g} s) at "
+        f"b = {engine['batch']}, p = {engine['prefill']}, A = {engine['work']}, N = {engine['tokens']}, "
+        f"h = {engine['heads']}: compile it with the bounds of step_bounds(pool), let every step take time, "
+        "and give times from the start of the run"
     )

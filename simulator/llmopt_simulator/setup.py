@@ -52,11 +52,11 @@ def lay_out(
 
     The log has room for the first `log_steps` steps.
     """
-    check_inputs(workload, deployment, service, options)
+    check_inputs(workload, deployment, service, options, seed)
     requests = workload.requests
     blocks = shareable_blocks(requests) if deployment.prefix_cache else np.zeros(len(requests), np.int64)
     engines = _engines(deployment.pools)
-    ranks = _ranks(deployment.pools, service.pools, requests.block_tokens)
+    ranks = _ranks(deployment.pools, service.pools, requests)
     set_scheduling(ranks, engines, deployment)
     set_host_tiers(ranks, deployment, service.pools, requests.block_tokens)
     nodes, hash_bits = _cache_sizes(ranks, deployment, requests)
@@ -145,14 +145,14 @@ def _engines(pools: tuple[PoolDeployment, ...]) -> k.Records:
 
 
 def _ranks(
-    pools: tuple[PoolDeployment, ...], services: tuple[PoolService, ...], block_tokens: int
+    pools: tuple[PoolDeployment, ...], services: tuple[PoolService, ...], requests: Requests
 ) -> k.Records:
     ranks = np.zeros(sum(pool.ranks for pool in pools), k.RANK)
     counts = [pool.ranks for pool in pools]
     pages = np.array([service.page_tokens for service in services])
     ranks["page_tokens"] = np.repeat(pages, counts)
     ranks["capacity_pages"] = np.repeat([s.kv_capacity_tokens // s.page_tokens for s in services], counts)
-    ranks["block_pages"] = np.repeat(-(-block_tokens // pages), counts)
+    ranks["block_pages"] = np.repeat(-(-requests.block_tokens // pages), counts)
     ranks["chunk_tokens"] = np.repeat([pool.chunk_tokens for pool in pools], counts)
     ranks["batch_cap"] = np.repeat([pool.batch_cap for pool in pools], counts)
     ranks["engine"] = np.repeat(
@@ -162,7 +162,8 @@ def _ranks(
     ranks["granule"] = np.repeat([service.step.granule for service in services], counts)
     ranks["newest"] = k.NONE
     ranks["free_pages"] = ranks["capacity_pages"]
-    ranks["heap"] = np.cumsum(ranks["batch_cap"]) - ranks["batch_cap"]
+    room = np.minimum(ranks["batch_cap"], len(requests))
+    ranks["heap"] = np.cumsum(room) - room
     return ranks
 
 
@@ -218,7 +219,7 @@ def _allocate(
         leaves=np.zeros(len(tree) if settings["eviction"][0] != k.LRU else 0, np.int64),
         table=np.full(front << hash_bits, k.NONE, np.int64),
         scratch=np.zeros(max(1, int(requests["blocks"].max())), np.int64),
-        completions=np.zeros(int(ranks["batch_cap"].sum()), np.int64),
+        completions=np.zeros(int(np.minimum(ranks["batch_cap"], len(requests)).sum()), np.int64),
         growth=np.zeros(int((ranks["page_tokens"] * ranks["grows"]).sum()), np.int64),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
         flows=np.zeros(_most_flows(settings, requests, ranks), shapes.FLOW),

@@ -229,7 +229,7 @@ def _plan_ends(s: State, law: PoolLaw, e: int) -> bool:
         if x.batch > 0:
             seconds += decode_seconds(step, scratch, x.batch, _context(s, e, float(i)))
         seconds = max(seconds, x.overhead_s) if x.overlapped else seconds + x.overhead_s
-        if not (0.0 < seconds < np.inf):
+        if not (end_s < end_s + seconds < np.inf):  # NaN, endless, or too short to move the clock
             return False
         end_s += seconds
         s.run_ends_s[e, i] = end_s
