@@ -8,6 +8,7 @@ side, waiting for room there included (nothing in aggregated serving); *decode*,
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -32,5 +33,5 @@ def phase_shares(run: Run) -> dict[str, float]:
     """Share of the measured requests' time that each phase took: `queue_share`, …; they sum to 1."""
     measured = run.window.members
     seconds = {name: float(np.nansum(values[measured])) for name, values in phases(run).items()}
-    total = sum(seconds.values())
+    total = math.fsum(seconds.values())  # Python's own sum differs between its versions
     return {f"{name}_share": spent / total if total > 0.0 else np.nan for name, spent in seconds.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -303,6 +304,8 @@ def test_damaged_traces_are_refused_at_their_line(tmp_path: Path, kind: str, dam
     assert caught.value.remedy
 
 
+BYTES_PER_LINE = 100
+"""What reading may hold at its peak, a line: five numbers of eight bytes, and some while they grow."""
 MEASURE = """
 import resource, sys
 from llmopt_problems.schema import TraceArrivals
@@ -312,29 +315,36 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 count = len(read_trace(TraceArrivals.model_validate(section)))
 print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / count)
 """
-BYTES_PER_LINE = 160
-"""What reading may hold at its peak, a line: eight arrays of numbers, twice while they grow."""
 
 
-def bytes_per_line(tmp_path: Path, count: int) -> float:
-    """Peak memory a line of a trace of that many lines, in a process of its own."""
+def long_trace(tmp_path: Path, count: int) -> Path:
+    """A trace of that many lines."""
     file = tmp_path / "long.csv"
     with file.open("w") as out:
         out.write("arrived_at,num_prefill_tokens,num_decode_tokens\n")
         out.writelines(f"{i * 0.01},{i % 4000 + 1},{i % 700 + 1}\n" for i in range(count))
-    command = [sys.executable, "-c", MEASURE, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    read, used = done.stdout.split()
-    assert int(read) == count
-    return float(used)
+    return file
 
 
 def test_a_long_trace_is_streamed(tmp_path: Path) -> None:
-    assert bytes_per_line(tmp_path, 100_000) <= BYTES_PER_LINE
+    """What Python allocates while it reads, its lines never together."""
+    file, count = long_trace(tmp_path, 10_000), 10_000
+    section = TraceArrivals.model_validate({"process": "trace", "file": str(file), "format": "vidur"})
+    tracemalloc.start()
+    try:
+        requests = read_trace(section)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(requests) == count
+    assert 32 * count <= peak <= BYTES_PER_LINE * count + 500_000  # buffers of the file and of the reader
 
 
 @pytest.mark.slow
 def test_a_trace_of_two_million_lines_is_streamed(tmp_path: Path) -> None:
-    found = bytes_per_line(tmp_path, 2_000_000)
-    print(f"{found:.0f} bytes a line, {found * 2:.0f} MB in all")
-    assert found <= BYTES_PER_LINE
+    """Peak memory of a process that reads it."""
+    command = [sys.executable, "-c", MEASURE, str(long_trace(tmp_path, 2_000_000))]
+    count, used = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    print(f"{float(used):.0f} bytes a line")
+    assert int(count) == 2_000_000
+    assert 32.0 <= float(used) <= BYTES_PER_LINE
