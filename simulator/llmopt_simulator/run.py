@@ -85,7 +85,7 @@ def simulate(
     """Run `workload` on `deployment` until every request has finished or been rejected.
 
     `seed` feeds the policies that draw (power of two); the same arguments give the same bytes. Raises
-    `SimulationError` for inputs that cannot run and for a step law that gives no positive finite duration,
+    `SimulationError` for inputs that cannot run and for a step law whose steps do not move the clock,
     and `InvariantError` if the run contradicts itself.
     """
     options = options or SimulationOptions()

@@ -75,9 +75,7 @@ def _priority_problems(requests: Requests, scheduling: Scheduling) -> Iterator[s
     classes, priorities = requests.class_ids, scheduling.priorities
     if scheduling.order != "priority" or classes is None:
         return
-    if len(classes) != len(requests) or min(classes, default=0) < 0:
-        yield f"class_ids has {len(classes)} entries for {len(requests)} requests: give one each, from 0"
-    elif priorities and max(classes) >= len(priorities):
+    if priorities and max(classes) >= len(priorities):
         most = max(classes)
         yield f"priorities has {len(priorities)} entries and a request is of class {most}: give one a class"
     elif min(priorities, default=0) < 0:

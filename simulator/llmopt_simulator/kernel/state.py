@@ -78,7 +78,7 @@ FAULT_NONE: Final = 0
 FAULT_STEP: Final = 1
 FAULT_CLOCK: Final = 2
 FAULT_OVERLAP: Final = 3
-"""What stopped a run: a step of no positive finite duration, a clock that went back, two steps at once."""
+"""What stopped a run: a step that does not move the clock, a clock that went back, two steps at once."""
 
 REQUEST: Final = np.dtype(
     [
