@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import inf, isfinite
+from dataclasses import dataclass, replace
+from math import inf, isfinite, nan
+from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 
+from .claims import integral_fault, judged
 from .deadline import remaining_seconds
 from .monotone import UP, Range, bounds
 from .preparation import SystemTable, exact_number
@@ -25,10 +27,13 @@ from .program import TOLERANCE, Assignment, Program
 from .resolution import cost_scale
 from .solvers.highs import HighsBackEnd
 from .solvers.outcome import BackEnd, Outcome, SolveStatus
+from .solvers.watchdog import WatchedBackEnd
 from .translation.chain import LINEAR_CHAIN, Translator
 from .translation.scope import Factor, Scope
 
 SPAN = 1e4
+MOST_REFUSED = 50
+"""Points of one solve that exact numbers refuse; a solver that finds more has lost its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +80,23 @@ class SelectionModel:
         """
         self._set_box(upper)
         start = time.monotonic()
-        outcome, point = self._attempt(deadline)
+        outcome, point, refused = *self._attempt(deadline), set[Selected]()
         while point is not None and not (self.holds(point) and accept(point)):
+            if point in refused or len(refused) >= MOST_REFUSED:
+                message = f"{self.solver.name} keeps to points that are cut off"
+                outcome, point = replace(outcome, status=SolveStatus.ERROR, bound=-inf, message=message), None
+                break
+            refused.add(point)
             self._cut(point)
             outcome, point = self._attempt(deadline)
         self._remove_cuts()
+        if point is not None:
+            outcome = judged(outcome, self._objective(point), SPAN * len(self.scales))
+            point = None if outcome.status is SolveStatus.ERROR else point
         return Selection(outcome.status, point, outcome.bound, time.monotonic() - start, outcome.message)
+
+    def _objective(self, point: Selected) -> float:
+        return float(sum(scale * cost for scale, cost in zip(self.scales, point.costs, strict=True)))
 
     def holds(self, point: Selected) -> bool:
         """Whether the point meets every requirement by the tables' exact numbers."""
@@ -96,8 +112,15 @@ class SelectionModel:
 
     def _attempt(self, deadline: float | None) -> tuple[Outcome, Selected | None]:
         outcome = self.solver.solve(remaining_seconds(deadline))
-        found = outcome.status in (SolveStatus.OPTIMAL, SolveStatus.FEASIBLE)
-        return outcome, self._selected() if found else None
+        if outcome.status not in (SolveStatus.OPTIMAL, SolveStatus.FEASIBLE):
+            return outcome, None
+        present = [_number(variable) for variable in self.model.present.values()]
+        hot = [[[_number(variable) for variable in factor.hot] for factor in pools] for pools in self.factors]
+        fault = integral_fault(present, hot)
+        if fault:
+            message = f"{self.solver.name}: {fault}"
+            return replace(outcome, status=SolveStatus.ERROR, bound=-inf, message=message), None
+        return outcome, self._selected()
 
     def _selected(self) -> Selected:
         system = max(range(len(self.tables)), key=lambda index: pyo.value(self.model.present[index]))
@@ -114,6 +137,11 @@ class SelectionModel:
         self.model.cuts.clear()
 
 
+def _number(variable: Any) -> float:
+    value = variable.value
+    return nan if value is None else float(value)
+
+
 def point_of(
     program: Program, tables: tuple[SystemTable, ...], system: int, rows: tuple[int, ...]
 ) -> Selected:
@@ -125,7 +153,11 @@ def point_of(
     return Selected(system, rows, table.assignment(rows), costs)
 
 
-def build_selection(program: Program, tables: tuple[SystemTable, ...]) -> SelectionModel | None:
+def build_selection(
+    program: Program,
+    tables: tuple[SystemTable, ...],
+    back_end: Callable[[pyo.ConcreteModel], BackEnd] = HighsBackEnd,
+) -> SelectionModel | None:
     """The column model of the tables; None when no system has a row in every pool.
 
     Raises `NotTranslatable` when a metric couples pools in a way that no reduction takes.
@@ -145,7 +177,7 @@ def build_selection(program: Program, tables: tuple[SystemTable, ...]) -> Select
         _add_exclusions(model, index, table, factors[index])
     model.cuts = pyo.ConstraintList()
     model.total = pyo.Objective(expr=pyo.quicksum(model.cost.values()))
-    return SelectionModel(program, tables, factors, model, HighsBackEnd(model), scales)
+    return SelectionModel(program, tables, factors, model, WatchedBackEnd(back_end(model)), scales)
 
 
 def _factors(model: pyo.ConcreteModel, index: int, table: SystemTable) -> tuple[Factor, ...]:

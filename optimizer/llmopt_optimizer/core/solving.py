@@ -8,12 +8,13 @@ expressions (`certify`), and an answer that fails a check is not called optimal.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, nan
 
 from .certify import certified
 from .deadline import DeadlineError
 from .enumeration import enumerate_front
+from .findings import Check
 from .preparation import (
     CompiledProgram,
     SystemTable,
@@ -22,15 +23,19 @@ from .preparation import (
     prepare,
     tabulate_program,
 )
-from .program import Program
+from .program import TOLERANCE, Program
 from .resolution import cost_scale
+from .second_opinion import second_opinion
 from .selection import Selected, Selection, SelectionModel, build_selection
 from .solution import SolveResult
 from .solvers.outcome import SolveStatus
+from .solvers.scip import ScipBackEnd
 from .translation.scope import NotTranslatable
 
 COLUMNS = "columns"
 ENUMERATION = "enumeration"
+OPINION_SECONDS = 8.0
+"""Time that each other route may take for its opinion of an answer that could not be enumerated."""
 JOIN_CELLS = 20_000_000
 """Joint products of the pruned tables up to this size are enumerated, in a second or two, without a
 solver.
@@ -82,7 +87,50 @@ def solve(
         result = solve_space(space, start, deadline, join_cells)
     except DeadlineError as error:
         return _nothing(program, SolveStatus.LIMIT, start, COLUMNS, str(error))
-    return certified(program, space.tabulated, result, deadline) if check else result
+    if not check:
+        return result
+    result = certified(program, space.tabulated, result, deadline)
+    return result if _was_enumerated(result) else _opined(space, result, deadline)
+
+
+def _was_enumerated(result: SolveResult) -> bool:
+    return any(check.name == "enumeration" for check in result.checks)
+
+
+def _opined(space: Space, result: SolveResult, deadline: float | None) -> SolveResult:
+    """The result with other routes' opinions: SCIP on the same tables, and SCIP on the expressions."""
+    claims = result.status in (SolveStatus.OPTIMAL, SolveStatus.INFEASIBLE)
+    checks = [_other_solver(space, result, deadline)] if claims and result.route == COLUMNS else []
+    if claims:
+        checks.append(second_opinion(space.program, result, _opinion_seconds(deadline)))
+    result = replace(result, checks=(*result.checks, *checks))
+    if all(check.passed for check in checks):
+        return result
+    status = SolveStatus.FEASIBLE if result.assignment is not None else SolveStatus.ERROR
+    bound = -inf * space.program.objectives[0].sign
+    return replace(result, status=status, bound=bound, message="another route refutes the claim")
+
+
+def _opinion_seconds(deadline: float | None) -> float:
+    left = inf if deadline is None else deadline - time.monotonic()
+    return max(0.1, min(OPINION_SECONDS, left))
+
+
+def _other_solver(space: Space, result: SolveResult, deadline: float | None) -> Check:
+    """Whether SCIP finds anything better in the same tables; only a point that exact numbers accept
+    counts.
+    """
+    name = "second solver (SCIP) on the columns"
+    model = build_selection(space.program, space.tables, ScipBackEnd)
+    if model is None:
+        return Check(name, result.assignment is None, "no feasible row is left")
+    until = time.monotonic() + _opinion_seconds(deadline)
+    other = model.solve((inf,), lambda point: True, until)
+    mine = inf if result.assignment is None else space.program.objectives[0].sign * result.objective
+    theirs = inf if other.point is None else other.point.costs[0]
+    better = theirs < mine - TOLERANCE * abs(mine) if mine < inf else theirs < inf
+    detail = f"{result.route} {mine:.9g}, SCIP {theirs:.9g} ({other.status})"
+    return Check(name, not better, detail)
 
 
 def solve_space(
