@@ -78,7 +78,7 @@ def test_random_programs_survive_the_journey(tmp_path: Path) -> None:
     solved = 0
     for seed in range(25):
         program = random_case(seed, most_objectives=1).program
-        answer = solve(program)
+        answer = solve(program, join_cells=-1)
         if answer.status is not SolveStatus.OPTIMAL or answer.route != COLUMNS:
             continue
         for suffix in FORMATS:
