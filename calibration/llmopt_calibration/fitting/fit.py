@@ -130,9 +130,9 @@ class Free:
     @classmethod
     def of(cls, law: Law, fixed: Mapping[str, float]) -> Free:
         """Bounds and start of the law's coefficients, those in `fixed` at their values."""
-        lower = np.log([max(item.lower, SMALLEST) for item in law.coefficients])
+        lower = np.log([item.lower or SMALLEST for item in law.coefficients])
         upper = np.log([item.upper for item in law.coefficients])
-        given = np.log([max(_start(item, fixed), SMALLEST) for item in law.coefficients])
+        given = np.log([_start(item, fixed) or SMALLEST for item in law.coefficients])
         free = np.array([item.symbol.name not in fixed for item in law.coefficients])
         start = np.where(free, np.clip(given, lower + 1e-6, upper - 1e-6), given)
         return cls(lower, upper, start, free)

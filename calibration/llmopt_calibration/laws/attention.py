@@ -12,6 +12,9 @@ prefix has A/p + p/2 keys, read once. An fp8 cache is multiplied in fp8.
 Decode sees `sequences` b and their total `context` K: every cached key and value is read once, and the
 query heads of a KV head are padded to the rows of a tensor-core tile, its context to the columns of one.
 Splitting the contexts over the multiprocessors (flash decoding) costs each `wave_context`.
+
+Both have a part that more multiprocessors do not shorten: a query's loop over its keys (`serial_s` a key of
+the mean context), and in decode a thread block for every sequence and KV head.
 """
 
 from __future__ import annotations
@@ -36,7 +39,18 @@ def _prefill_coefficients() -> tuple[Coefficient, ...]:
             "dim_padding", 16.0, 1e-3, 512.0, "elements", "head width lost to tiles and to the softmax"
         ),
         coefficient("sharpness", 2.0, 1.0, 12.0, "1", "q of the roofline corner"),
+        serial_coefficient(1e-9),
     )
+
+
+def serial_coefficient(default_s: float) -> Coefficient:
+    """Time of a key in the loop of one tile of queries, which no other multiprocessor can take over."""
+    return coefficient("serial_s", default_s, 1e-14, 1e-6, "s/token", "loop over the keys of one query")
+
+
+def block_coefficient() -> Coefficient:
+    """Time of a thread block, of which every sequence and KV head has its own."""
+    return coefficient("block_s", 1e-9, 1e-13, 1e-6, "s/(sequence·head)", "scheduling of a thread block")
 
 
 def attention_prefill(precision: str) -> Law:
@@ -44,12 +58,12 @@ def attention_prefill(precision: str) -> Law:
     p, A, h, g = size("tokens"), size("pairs"), size("query_heads"), size("kv_heads")
     d, dv, kv_bytes = size("head_dim"), size("value_dim"), KV_BYTES[precision]
     coefficients = _prefill_coefficients()
-    overhead, e_c, e_m, pad, d0, q = (item.symbol for item in coefficients)
+    overhead, e_c, e_m, pad, d0, q, serial_s = (item.symbol for item in coefficients)
     flops = 2 * A * h * (d + dv)
     hbm_bytes = 2 * p * h * (d + dv) + g * (d + dv) * kv_bytes * (A / Max(1, p) + p / 2)
     compute_s = 2 * (A + pad * p) * h * (d + dv + 2 * d0) / (HARDWARE.peak_flops_per_s * e_c)
     memory_s = hbm_bytes / (HARDWARE.hbm_bytes_per_s * e_m)
-    seconds = overhead + smooth_max(compute_s, memory_s, q)
+    seconds = overhead + serial_s * A / Max(1, p) + smooth_max(compute_s, memory_s, q)
     shape = (p, A, h, g, d, dv)
     family = f"attention_prefill_{precision}"
     return Law(family, shape, coefficients, seconds, flops, hbm_bytes, Integer(0), arithmetic=precision)
@@ -70,6 +84,8 @@ def _decode_coefficients() -> tuple[Coefficient, ...]:
         ),
         coefficient("wave_context", 64.0, 1e-3, 4096.0, "tokens/SM", "context lost at the start of every SM"),
         coefficient("sharpness", 3.0, 1.0, 12.0, "1", "q of the roofline corner"),
+        serial_coefficient(1e-10),
+        block_coefficient(),
     )
 
 
@@ -78,13 +94,14 @@ def attention_decode(precision: str) -> Law:
     b, K, h, g = size("sequences"), size("context"), size("query_heads"), size("kv_heads")
     d, dv, kv_bytes = size("head_dim"), size("value_dim"), KV_BYTES[precision]
     coefficients = _decode_coefficients()
-    overhead, e_c, e_m, h0, k0, wave, q = (item.symbol for item in coefficients)
+    overhead, e_c, e_m, h0, k0, wave, q, serial_s, block_s = (item.symbol for item in coefficients)
     flops = 2 * K * h * (d + dv)
     io_bytes = 2 * b * h * (d + dv)
     hbm_bytes = K * g * (d + dv) * kv_bytes + io_bytes
     tiles = (K + k0 * b) * g * (h / g + h0)
     compute_s = 2 * tiles * (d + dv) / (HARDWARE.peak_flops_per_s * e_c)
     memory_s = (hbm_bytes + wave * HARDWARE.sm_count * (d + dv) * kv_bytes) / (HARDWARE.hbm_bytes_per_s * e_m)
-    seconds = overhead + smooth_max(compute_s, memory_s, q)
+    fixed_s = overhead + serial_s * K / Max(1, b) + block_s * b * g
+    seconds = fixed_s + smooth_max(compute_s, memory_s, q)
     shape = (b, K, h, g, d, dv)
     return Law(f"attention_decode_{precision}", shape, coefficients, seconds, flops, hbm_bytes, Integer(0))

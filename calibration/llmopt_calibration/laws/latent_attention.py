@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sympy import Integer, Max
 
-from llmopt_calibration.laws.attention import KV_BYTES
+from llmopt_calibration.laws.attention import KV_BYTES, block_coefficient, serial_coefficient
 from llmopt_calibration.laws.gemm import FORMATS
 from llmopt_calibration.laws.law import HARDWARE, Coefficient, Law, coefficient, size, smooth_max
 
@@ -24,6 +24,7 @@ def _prefill_coefficients() -> tuple[Coefficient, ...]:
             "pair_padding", 128.0, 1e-3, 4096.0, "tokens", "keys a query is charged for beyond its own"
         ),
         coefficient("sharpness", 2.0, 1.0, 12.0, "1", "q of the roofline corner"),
+        serial_coefficient(1e-9),
     )
 
 
@@ -32,12 +33,12 @@ def mla_prefill(precision: str) -> Law:
     p, A, h = size("tokens"), size("pairs"), size("query_heads")
     key_dim, value_dim = size("key_dim"), size("value_dim")
     coefficients = _prefill_coefficients()
-    overhead, e_c, e_m, pad, q = (item.symbol for item in coefficients)
+    overhead, e_c, e_m, pad, q, serial_s = (item.symbol for item in coefficients)
     flops = 2 * A * h * (key_dim + value_dim)
     hbm_bytes = 2 * h * (key_dim + value_dim) * (p + A / Max(1, p) + p / 2)
     compute_s = 2 * (A + pad * p) * h * (key_dim + value_dim) / (HARDWARE.peak_flops_per_s * e_c)
     memory_s = hbm_bytes / (HARDWARE.hbm_bytes_per_s * e_m)
-    seconds = overhead + smooth_max(compute_s, memory_s, q)
+    seconds = overhead + serial_s * A / Max(1, p) + smooth_max(compute_s, memory_s, q)
     shape = (p, A, h, key_dim, value_dim)
     return Law(f"mla_prefill_{precision}", shape, coefficients, seconds, flops, hbm_bytes, Integer(0))
 
@@ -62,6 +63,8 @@ def _decode_coefficients() -> tuple[Coefficient, ...]:
         ),
         coefficient("wave_context", 64.0, 1e-3, 65536.0, "tokens/SM", "context lost to split-KV waves"),
         coefficient("sharpness", 2.0, 1.0, 12.0, "1", "q of the roofline corner"),
+        serial_coefficient(1e-10),
+        block_coefficient(),
     )
 
 
@@ -70,14 +73,15 @@ def mla_decode(precision: str) -> Law:
     b, K, h = size("sequences"), size("context"), size("query_heads")
     latent, rope, kv_bytes = size("latent_dim"), size("rope_dim"), KV_BYTES[precision]
     coefficients = _decode_coefficients()
-    overhead, e_c, e_m, h0, k0, wave, q = (item.symbol for item in coefficients)
+    overhead, e_c, e_m, h0, k0, wave, q, serial_s, block_s = (item.symbol for item in coefficients)
     flops = 2 * K * h * (2 * latent + rope)
     io_bytes = 2 * b * h * (2 * latent + rope)
     padded = K + k0 * b + wave * HARDWARE.sm_count
     compute_s = 2 * padded * (h + h0) * (2 * latent + rope) / (HARDWARE.peak_flops_per_s * e_c)
     memory_s = (padded * (latent + rope) * kv_bytes + io_bytes) / (HARDWARE.hbm_bytes_per_s * e_m)
     hbm_bytes = K * (latent + rope) * kv_bytes + io_bytes
-    seconds = overhead + smooth_max(compute_s, memory_s, q)
+    fixed_s = overhead + serial_s * K / Max(1, b) + block_s * b
+    seconds = fixed_s + smooth_max(compute_s, memory_s, q)
     shape = (b, K, h, latent, rope)
     return Law(f"mla_decode_{precision}", shape, coefficients, seconds, flops, hbm_bytes, Integer(0))
 

@@ -128,11 +128,27 @@ def _main_kernel(rows: pd.DataFrame) -> pd.DataFrame:
     return rows if counts.empty else rows[rows["kernel_source"] == counts.idxmax()]
 
 
-def _fastest_kernel(rows: pd.DataFrame, shape: list[str]) -> pd.DataFrame:
-    """The rows of the kernel that is fastest on most shapes, among those with half as many rows as any.
+def _chosen_kernels(rows: pd.DataFrame, shape: list[str]) -> pd.DataFrame:
+    """The rows of the kernels that an engine chooses among itself.
 
-    Engines that have several kernels of a precision choose one by measuring.
+    Kernels of one shape: the one that is fastest on most shapes, among those with half as many rows as any,
+    since engines choose by measuring. Kernels of one model that share no shape: all of them, since the
+    engine chose by layout.
     """
+    main = _fastest_kernel(rows, shape)
+    model = [name for name in shape if name in ("hidden_size", "inter_size", "topk", "num_experts")]
+    others = rows[_listed(rows, main, model) & ~_listed(rows, main, shape)]
+    return main if others.empty else pd.concat([main, others])
+
+
+def _listed(rows: pd.DataFrame, among: pd.DataFrame, names: list[str]) -> pd.Series:
+    """Whether the values of `names` in a row are those of some row of `among`."""
+    known = pd.MultiIndex.from_frame(among[names].drop_duplicates())
+    return pd.Series(pd.MultiIndex.from_frame(rows[names]).isin(known), index=rows.index)
+
+
+def _fastest_kernel(rows: pd.DataFrame, shape: list[str]) -> pd.DataFrame:
+    """The rows of the kernel that is fastest on most shapes, among those with half as many rows as any."""
     counts = rows["kernel_source"].value_counts()
     measured = counts[counts >= LEAST_KERNEL_SHARE * counts.max()].index if len(counts) else counts.index
     if len(measured) < 2:
@@ -198,11 +214,11 @@ def batched_gemm(path: Path, precision: str) -> pd.DataFrame:
 
 
 def moe(path: Path, precision: str) -> pd.DataFrame:
-    """Gated routed experts with skewed routing, by the fastest of the precision's well measured kernels."""
+    """Gated routed experts with skewed routing, by the kernels that the engine chooses."""
     columns = ("kernel_source", "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
     frame = read_table(path, (*columns, "moe_tp_size", "moe_ep_size", "distribution", "latency"))
     rows = _of_precision(frame[frame["distribution"] == ROUTING], "moe_dtype", precision)
-    rows = _fastest_kernel(rows, [*columns[2:], "moe_tp_size", "moe_ep_size"])
+    rows = _chosen_kernels(rows, [*columns[2:], "moe_tp_size", "moe_ep_size"])
     shape = {
         "tokens": rows["num_tokens"],
         "hidden": rows["hidden_size"],
