@@ -63,8 +63,13 @@ def fit_family(of: Law, accelerator: AcceleratorSpec, data: Measurements) -> Fam
         raise TooFewShapesError(
             f"{of.family}: none of {len(held_out)} shapes is held out to judge the fit by"
         )
-    choice = choose(of, accelerator, data)
+    return fit_chosen(of, accelerator, data, choose(of, accelerator, data))
+
+
+def fit_chosen(of: Law, accelerator: AcceleratorSpec, data: Measurements, choice: Choice) -> FamilyFit:
+    """Fit a variant to all training shapes, predict every row."""
+    data = ordered(of, data)
     result = fit(of, accelerator, data, fixed=choice.variant.fixed)
     values = np.array([result.values[item.symbol.name] for item in of.coefficients])
     predicted = law_function(of, accelerator)(law_columns(of, data.shape), values)
-    return FamilyFit(of, data, choice, result, predicted, held_out)
+    return FamilyFit(of, data, choice, result, predicted, held_out_mask(data.shape))

@@ -13,8 +13,8 @@ Decode sees `sequences` b and their total `context` K: every cached key and valu
 query heads of a KV head are padded to the rows of a tensor-core tile, its context to the columns of one.
 Splitting the contexts over the multiprocessors (flash decoding) costs each `wave_context`.
 
-Both have a part that more multiprocessors do not shorten: a query's loop over its keys (`serial_s` a key of
-the mean context), and in decode a thread block for every sequence and KV head.
+Both have a part that more multiprocessors do not shorten: in prefill a query's loop over its keys
+(`serial_s` a key of the mean context), in decode a thread block for every sequence and KV head.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def _prefill_coefficients() -> tuple[Coefficient, ...]:
             "dim_padding", 16.0, 1e-3, 512.0, "elements", "head width lost to tiles and to the softmax"
         ),
         coefficient("sharpness", 2.0, 1.0, 12.0, "1", "q of the roofline corner"),
-        serial_coefficient(1e-9),
+        serial_coefficient(),
     )
 
 
-def serial_coefficient(default_s: float) -> Coefficient:
+def serial_coefficient() -> Coefficient:
     """Time of a key in the loop of one tile of queries, which no other multiprocessor can take over."""
-    return coefficient("serial_s", default_s, 1e-14, 1e-6, "s/token", "loop over the keys of one query")
+    return coefficient("serial_s", 1e-9, 1e-14, 1e-6, "s/token", "loop over the keys of one query")
 
 
 def block_coefficient() -> Coefficient:
@@ -84,7 +84,6 @@ def _decode_coefficients() -> tuple[Coefficient, ...]:
         ),
         coefficient("wave_context", 64.0, 1e-3, 4096.0, "tokens/SM", "context lost at the start of every SM"),
         coefficient("sharpness", 3.0, 1.0, 12.0, "1", "q of the roofline corner"),
-        serial_coefficient(1e-10),
         block_coefficient(),
     )
 
@@ -94,14 +93,13 @@ def attention_decode(precision: str) -> Law:
     b, K, h, g = size("sequences"), size("context"), size("query_heads"), size("kv_heads")
     d, dv, kv_bytes = size("head_dim"), size("value_dim"), KV_BYTES[precision]
     coefficients = _decode_coefficients()
-    overhead, e_c, e_m, h0, k0, wave, q, serial_s, block_s = (item.symbol for item in coefficients)
+    overhead, e_c, e_m, h0, k0, wave, q, block_s = (item.symbol for item in coefficients)
     flops = 2 * K * h * (d + dv)
     io_bytes = 2 * b * h * (d + dv)
     hbm_bytes = K * g * (d + dv) * kv_bytes + io_bytes
     tiles = (K + k0 * b) * g * (h / g + h0)
     compute_s = 2 * tiles * (d + dv) / (HARDWARE.peak_flops_per_s * e_c)
     memory_s = (hbm_bytes + wave * HARDWARE.sm_count * (d + dv) * kv_bytes) / (HARDWARE.hbm_bytes_per_s * e_m)
-    fixed_s = overhead + serial_s * K / Max(1, b) + block_s * b * g
-    seconds = fixed_s + smooth_max(compute_s, memory_s, q)
+    seconds = overhead + block_s * b * g + smooth_max(compute_s, memory_s, q)
     shape = (b, K, h, g, d, dv)
     return Law(f"attention_decode_{precision}", shape, coefficients, seconds, flops, hbm_bytes, Integer(0))

@@ -24,7 +24,7 @@ def _prefill_coefficients() -> tuple[Coefficient, ...]:
             "pair_padding", 128.0, 1e-3, 4096.0, "tokens", "keys a query is charged for beyond its own"
         ),
         coefficient("sharpness", 2.0, 1.0, 12.0, "1", "q of the roofline corner"),
-        serial_coefficient(1e-9),
+        serial_coefficient(),
     )
 
 
@@ -63,7 +63,6 @@ def _decode_coefficients() -> tuple[Coefficient, ...]:
         ),
         coefficient("wave_context", 64.0, 1e-3, 65536.0, "tokens/SM", "context lost to split-KV waves"),
         coefficient("sharpness", 2.0, 1.0, 12.0, "1", "q of the roofline corner"),
-        serial_coefficient(1e-10),
         block_coefficient(),
     )
 
@@ -73,15 +72,14 @@ def mla_decode(precision: str) -> Law:
     b, K, h = size("sequences"), size("context"), size("query_heads")
     latent, rope, kv_bytes = size("latent_dim"), size("rope_dim"), KV_BYTES[precision]
     coefficients = _decode_coefficients()
-    overhead, e_c, e_m, h0, k0, wave, q, serial_s, block_s = (item.symbol for item in coefficients)
+    overhead, e_c, e_m, h0, k0, wave, q, block_s = (item.symbol for item in coefficients)
     flops = 2 * K * h * (2 * latent + rope)
     io_bytes = 2 * b * h * (2 * latent + rope)
     padded = K + k0 * b + wave * HARDWARE.sm_count
     compute_s = 2 * padded * (h + h0) * (2 * latent + rope) / (HARDWARE.peak_flops_per_s * e_c)
     memory_s = (padded * (latent + rope) * kv_bytes + io_bytes) / (HARDWARE.hbm_bytes_per_s * e_m)
     hbm_bytes = K * (latent + rope) * kv_bytes + io_bytes
-    fixed_s = overhead + serial_s * K / Max(1, b) + block_s * b
-    seconds = fixed_s + smooth_max(compute_s, memory_s, q)
+    seconds = overhead + block_s * b + smooth_max(compute_s, memory_s, q)
     shape = (b, K, h, latent, rope)
     return Law(f"mla_decode_{precision}", shape, coefficients, seconds, flops, hbm_bytes, Integer(0))
 
