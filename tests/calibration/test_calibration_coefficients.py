@@ -11,6 +11,7 @@ import pytest
 
 from llmopt_calibration.accuracy import accuracy_table, held_out_error
 from llmopt_calibration.coefficients import fitted_pairs, load
+from llmopt_calibration.coefficients.donors import MEASURED, donors
 from llmopt_calibration.coefficients.store import parse_family, read_file, transferred
 from llmopt_calibration.coefficients.user_files import hardware_entry
 from llmopt_calibration.laws import law, laws
@@ -32,6 +33,10 @@ def tables() -> OperatorTables:
     if found is None:
         pytest.skip("no operator tables: set LLMOPT_AICONFIGURATOR to the folder aiconfigurator_core")
     return found
+
+
+def test_donors_are_the_accelerators_that_have_files() -> None:
+    assert {accelerator for accelerator, _ in PAIRS} == set(MEASURED)
 
 
 def test_hopper_is_fitted_for_every_engine() -> None:
@@ -89,6 +94,23 @@ def test_unmeasured_families_and_accelerators_get_labelled_defaults() -> None:
         assert found.basis == "default"
         assert found.held_out_error is None
         assert dict(found.values) == law(family).defaults()
+
+
+def test_an_unmeasured_accelerator_takes_the_coefficients_of_the_one_most_like_it() -> None:
+    assert donors("A100-80GB")[0] == "H100-SXM"
+    assert donors("H200-SXM")[0] == "H100-SXM"
+    assert donors("B200", farther_than=0.5) == ("H200-SXM", "H100-SXM")
+    found = load("L40S", "vllm").family("gemm_bf16")
+    assert (found.basis, found.values) == (
+        "transferred",
+        load(donors("L40S")[0], "vllm").family("gemm_bf16").values,
+    )
+
+
+def test_left_out_tables_are_not_read() -> None:
+    left_out = load("H200-SXM", "vllm", farther_than=0.0).family("gemm_bf16")
+    assert left_out.basis == "transferred"
+    assert left_out.values == load("H100-SXM", "vllm").family("gemm_bf16").values
 
 
 def test_a_transfer_never_upgrades_a_label() -> None:

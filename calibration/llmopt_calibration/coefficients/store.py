@@ -2,9 +2,9 @@
 defaults.
 
 A data file holds the fits of one accelerator × engine, one entry a family (a family names its precision, so
-dtypes are apart). A family without an entry takes the fit of another engine on the same accelerator and is
-labelled *transferred*; a family that nobody measured on the accelerator takes the defaults that its law
-declares and is labelled *default*. The label only ever goes down on this way, never up.
+dtypes are apart). A family without an entry takes the fit of another engine on the same accelerator, or of
+the accelerator most like it (`donors`), and is labelled *transferred*; a family that nobody measured takes
+the defaults that its law declares and is labelled *default*. The label only ever goes down on this way.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from llmopt_calibration.coefficients.donors import donors
 from llmopt_calibration.coefficients.user_files import CoefficientError, user_file
 from llmopt_calibration.engine import engine_layer
 from llmopt_calibration.laws import Law, law
@@ -59,24 +61,42 @@ def default_coefficients(of: Law) -> FamilyCoefficients:
     return FamilyCoefficients(of.family, of.defaults(), {}, "default", None, {}, "physics default of the law")
 
 
-def load(accelerator: str, engine: str, directory: Path | None = None) -> CoefficientSet:
+def load(
+    accelerator: str,
+    engine: str,
+    directory: Path | None = None,
+    *,
+    farther_than: float | None = None,
+) -> CoefficientSet:
     """The coefficients of `accelerator` (a catalog name such as H200-SXM) under `engine`.
 
-    Families in the files of `directory`, where it has files of this accelerator, come before the shipped
-    ones: those of `engine` first, then those of other engines, labelled transferred. An accelerator without
-    data files gets defaults only. Raises `ValueError` on an unknown engine, `CoefficientError` on a file of
+    Families in the files of `directory`, where it has files of this accelerator, come before the bundled
+    ones: those of `engine` first, then those of other engines, labelled transferred. With
+    `farther_than` the files of the accelerator and of those no farther from it (`distance`) are left out, as
+    if nobody had measured them. Raises `ValueError` on an unknown engine, `CoefficientError` on a file of
     `directory` that cannot be used.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is unknown; known: {', '.join(ENGINES)}")
     families: dict[str, FamilyCoefficients] = {}
-    for other in ENGINES:
-        if other != engine:
-            families = transferred(read_file(accelerator, other)) | families
-    families |= {"engine_step": engine_step_coefficients(engine)} | read_file(accelerator, engine)
+    for donor in reversed(donors(accelerator, farther_than or 0.0)):
+        families |= transferred(of_accelerator(donor, engine))
+    if farther_than is None:
+        families |= of_accelerator(accelerator, engine)
+    families |= {"engine_step": engine_step_coefficients(engine)}
     if directory is not None:
         families |= user_families(directory, accelerator, engine, families)
     return CoefficientSet(accelerator, engine, families)
+
+
+def of_accelerator(accelerator: str, engine: str) -> dict[str, FamilyCoefficients]:
+    """What the bundled files of an accelerator say: those of other engines only where `engine` has none."""
+    families: dict[str, FamilyCoefficients] = {}
+    for other in ENGINES:
+        if other != engine:
+            families = transferred(read_file(accelerator, other)) | families
+    families |= read_file(accelerator, engine)
+    return families
 
 
 def user_families(
@@ -105,7 +125,8 @@ def transferred(families: Mapping[str, FamilyCoefficients]) -> dict[str, FamilyC
     return {name: replace(item, basis="transferred") for name, item in families.items()}
 
 
-def read_file(accelerator: str, engine: str) -> dict[str, FamilyCoefficients]:
+@cache
+def read_file(accelerator: str, engine: str) -> Mapping[str, FamilyCoefficients]:
     """Families fitted for exactly this accelerator and engine; empty when there is no file."""
     file = resources.files(__package__).joinpath("data", f"{accelerator}.{engine}.json")
     if not file.is_file():

@@ -33,6 +33,10 @@ SHORTEST_PROMPT = 64
 """Shorter prompts fill no tile of a prefill kernel; decode has its own law."""
 LEAST_KERNEL_SHARE = 0.5
 """Rows that a kernel needs, as a share of the most measured one's, to be thought an engine's choice."""
+OTHER_BACKENDS = ("deepgemm",)
+"""Expert kernels that a table measures and the engine does not run by itself: TensorRT-LLM's own fp8 kernels
+on Blackwell (moe backend TRTLLM) are in the table of SGLang, which calls them through FlashInfer.
+"""
 ROUTING = "power_law_1.01"
 """Routing that the MoE laws are fitted to: skewed as routers are, not the ideal even split."""
 
@@ -218,6 +222,7 @@ def moe(path: Path, precision: str) -> pd.DataFrame:
     columns = ("kernel_source", "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
     frame = read_table(path, (*columns, "moe_tp_size", "moe_ep_size", "distribution", "latency"))
     rows = _of_precision(frame[frame["distribution"] == ROUTING], "moe_dtype", precision)
+    rows = rows[~rows["kernel_source"].isin(OTHER_BACKENDS)]
     rows = _chosen_kernels(rows, [*columns[2:], "moe_tp_size", "moe_ep_size"])
     shape = {
         "tokens": rows["num_tokens"],

@@ -70,13 +70,16 @@ class Workshop:
 
     probe_step_s: float | None = None
     """None: the engines as fitted. A number: neutral engines with that much more a step, for fitting them."""
+    farther_than: float | None = None
+    """Coefficients of accelerators farther away alone (`coefficients.load`); None: of the own one too."""
     benches: dict[BenchKey, Bench] = field(default_factory=dict)
     steps: dict[tuple[BenchKey, Layout, StepBounds], CompiledStep] = field(default_factory=dict)
 
     def bench(self, key: BenchKey) -> Bench:
         """The bench of `key`, lowered at the first call."""
         if key not in self.benches:
-            self.benches[key] = build_bench(key, neutral=self.probe_step_s is not None)
+            neutral = self.probe_step_s is not None
+            self.benches[key] = build_bench(key, neutral=neutral, farther_than=self.farther_than)
         return self.benches[key]
 
     def step(self, key: BenchKey, layout: Layout, bounds: StepBounds) -> CompiledStep:
@@ -100,10 +103,14 @@ def bench_key(point: ServingPoint) -> BenchKey:
     return BenchKey(point.model, point.accelerator, point.engine, Precision(point.weights, kv))
 
 
-def build_bench(key: BenchKey, *, neutral: bool = False) -> Bench:
-    """Lower every law of `key`; `neutral` engines cost nothing beside their kernels."""
+def build_bench(key: BenchKey, *, neutral: bool = False, farther_than: float | None = None) -> Bench:
+    """Lower every law of `key`; `neutral` engines cost nothing beside their kernels.
+
+    With `farther_than` coefficients come from accelerators farther away.
+    """
     model, accelerator = catalog.model(key.model), catalog.accelerator(key.accelerator)
-    fitted, layout = coefficients.load(key.accelerator, key.engine), SymbolicLayout()
+    layout = SymbolicLayout()
+    fitted = coefficients.load(key.accelerator, key.engine, farther_than=farther_than)
     fitted = _without_engine(fitted) if neutral else fitted
     law = step_law(model, accelerator, key.precision, layout, fitted)
     inputs = [*law.symbols.all(), *layout.symbols()]

@@ -26,10 +26,16 @@ TIER: Final = "A"
 """Known image, no speculative decoding, consistent by Little's law: the only points that are fitted."""
 
 
-def responses(points: Sequence[ServingPoint]) -> tuple[list[ServingPoint], Responses]:
-    """The measured points that can be simulated, and how they answer to longer steps."""
+def responses(
+    points: Sequence[ServingPoint], farther_than: float | None = None
+) -> tuple[list[ServingPoint], Responses]:
+    """The measured points that can be simulated, and how they answer to longer steps.
+
+    With `farther_than` operators are predicted from tables of accelerators farther away alone.
+    """
+    simulate = partial(_simulate_all, points, farther_than=farther_than)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        neutral, probed = pool.map(partial(_simulate_all, points), (0.0, PROBE_STEP_S))
+        neutral, probed = pool.map(simulate, (0.0, PROBE_STEP_S))
     found = [
         (point, base, longer)
         for point, base, longer in zip(points, neutral, probed, strict=True)
@@ -39,8 +45,10 @@ def responses(points: Sequence[ServingPoint]) -> tuple[list[ServingPoint], Respo
     return kept, _responses(kept, [base for _, base, _ in found], [longer for _, _, longer in found])
 
 
-def _simulate_all(points: Sequence[ServingPoint], probe_step_s: float) -> list[Latencies | None]:
-    workshop = Workshop(probe_step_s)
+def _simulate_all(
+    points: Sequence[ServingPoint], probe_step_s: float, farther_than: float | None
+) -> list[Latencies | None]:
+    workshop = Workshop(probe_step_s, farther_than)
     return [_simulate(workshop, point) for point in points]
 
 
