@@ -35,4 +35,29 @@ BENCHMARKS = (
         "random small programs on which the columns route equals brute force; baseline: all of them",
         ("solve", "brute_force"),
     ),
+    Benchmark(
+        "sim_s1",
+        "requests a CPU-second of S1: 16,000 on one 34B instance, all metrics; baseline: a plain Python loop",
+        ("simulate", "measure", "plain_loop"),
+    ),
+    Benchmark(
+        "sim_million",
+        "CPU seconds of a million requests over 64 instances with cache-aware routing and prefix caches",
+        ("draw", "simulate", "measure"),
+    ),
+    Benchmark(
+        "sim_growth",
+        "time per request of 10^6 requests over that of 10^4, and of 256 instances over that of one",
+        ("few", "many", "one", "wide", "one_cache_aware", "wide_cache_aware"),
+    ),
+    Benchmark(
+        "sim_cold_start",
+        "wall seconds of a new process to its first metrics; baseline: importing numpy, numba and sympy",
+        ("first", "launches"),
+    ),
+    Benchmark(
+        "sim_loop_evaluation",
+        "CPU seconds of five replications of 2,000 requests, drawn, simulated, measured and judged",
+        ("evaluate",),
+    ),
 )

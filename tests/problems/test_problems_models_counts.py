@@ -31,6 +31,7 @@ TOTAL = [
     ("Llama-2-7B", 6.74, 0.01, HUB),
     ("Llama-2-13B", 13.02, 0.01, HUB),
     ("Llama-2-70B", 68.98, 0.01, HUB),
+    ("CodeLlama-34B", 33.7, 0.01, "Hugging Face page: 33.7B"),
     ("GPT-3-175B", 174.6, 0.01, "arXiv:2005.14165, table D.1: 174,600 million parameters"),
     ("Qwen3-32B", 32.76, 0.01, "model card: 32.8B"),
     ("Qwen3-30B-A3B", 30.5, 0.01, "model card: 30.5B"),

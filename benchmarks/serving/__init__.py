@@ -1,0 +1,1 @@
+"""Scenarios that the benchmarks of the simulator share, and a plain loop to hold it against."""
