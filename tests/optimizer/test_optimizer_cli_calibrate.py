@@ -109,7 +109,7 @@ def test_too_few_shapes_are_said(tmp_path: Path) -> None:
     done = run("calibrate", path, "--accelerator", "H200", "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "not fitted: elementwise: " in done.stderr
-    assert "no family has enough shapes" in done.stderr
+    assert "no family of H200-SXM has enough shapes" in done.stderr
 
 
 def test_hardware_of_ones_own_is_described_in_a_file(benchmarks: Path, tmp_path: Path) -> None:
@@ -124,6 +124,25 @@ def test_hardware_of_ones_own_is_described_in_a_file(benchmarks: Path, tmp_path:
     assert done.exit_code == 0, done.output
     entry = json.loads((tmp_path / "out/Own-Board.sglang.json").read_text())["families"]["all_reduce"]
     assert entry["coefficients"]["link_efficiency"]["value"] == pytest.approx(0.6, rel=1e-3)
+
+
+def test_several_accelerators_are_each_predicted_by_the_others(benchmarks: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    text = benchmarks.read_text()
+    (folder / "a.csv").write_text(text)
+    (folder / "b.csv").write_text(text.replace("NVIDIA H200", "NVIDIA H100 80GB HBM3"))
+    both = ("--accelerator", "H100", "--accelerator", "H200")
+    done = run("calibrate", folder, *both, "--out", tmp_path / "out", "--no-report")
+    assert done.exit_code == 0, done.output
+    assert "predicted by another accelerator" in done.stdout
+    content = json.loads((tmp_path / "out/transfer.sglang.json").read_text())
+    # The link is the same in both data sheets, and so are the times.
+    assert content["families"]["all_reduce"]["worst_error"] < 1e-3
+    assert {path.name for path in (tmp_path / "out").glob("H*")} == {
+        "H100-SXM.sglang.json",
+        "H200-SXM.sglang.json",
+    }
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,6 @@ class Engine:
     steps: int = 0
     opened: float = math.inf
     alarm: float | None = None
-    verify: int = 1  # tokens that a decode has in a step
 
 
 @dataclass(eq=False)
@@ -148,19 +147,17 @@ class Batching:
 
     def need(self, rank: Rank, request: Request) -> int:
         whole = not self.split and rank.engine.rules.growth is None
-        answer = request.output + rank.engine.verify - 1 if whole else 0
-        return self.pages(rank, request, request.prompt + answer)
+        return self.pages(rank, request, request.prompt + (request.output if whole else 0))
 
     def never_fits(self, rank: Rank, request: Request) -> bool:
         growth = rank.engine.rules.growth
         if growth is None:
             return self.need(rank, request) > rank.capacity
         kept = math.floor(growth.watermark * rank.capacity) + growth.spare_page
-        most = request.input + request.output + rank.engine.verify - 1
-        return self.pages(rank, request, most) + kept > rank.capacity
+        return self.pages(rank, request, request.input + request.output) + kept > rank.capacity
 
     def decode_need(self, rank: Rank, request: Request) -> int:
-        return math.ceil((request.input + request.output + rank.engine.verify - 1) / rank.page)
+        return math.ceil((request.input + request.output) / rank.page)
 
     def match(self, rank: Rank, request: Request) -> int:
         limit = min(len(request.blocks), (request.prompt - 1) // self.block)
@@ -216,7 +213,7 @@ class Batching:
         else:
             self.grow(rank)
             rank.active = list(rank.decoding)
-            self.prefill(rank, rank.chunk - len(rank.active) * rank.engine.verify, now)
+            self.prefill(rank, rank.chunk - len(rank.active), now)
 
     def prefill(self, rank: Rank, budget: int, now: float) -> None:
         for request in rank.prefilling:
@@ -285,8 +282,7 @@ class Batching:
             return 0
         if not rank.running():
             rank.share = growth.conservativeness
-        output = math.ceil(rank.share * request.left) + rank.engine.verify - 1
-        own = self.pages(rank, request, request.prompt + output)
+        own = self.pages(rank, request, request.prompt + math.ceil(rank.share * request.left))
         others = math.ceil(rank.share * sum(q.left for q in rank.running()) / rank.page)
         return own - self.need(rank, request) + others + math.floor(growth.watermark * rank.capacity)
 
@@ -315,7 +311,7 @@ class Batching:
     def opened(self, rank: Rank, request: Request) -> int:
         """Pages that the next token of a decode wants."""
         held = len(request.blocks) * self.block_pages(rank) + request.private
-        return self.pages(rank, request, request.input + request.emitted + rank.engine.verify - 1) - held
+        return self.pages(rank, request, request.input + request.emitted) - held
 
     def retract(self, rank: Rank) -> None:
         self.retractions += 1

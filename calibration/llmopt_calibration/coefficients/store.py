@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmopt_calibration.coefficients.donors import donors
+from llmopt_calibration.coefficients.transfer_errors import transfer_errors
 from llmopt_calibration.coefficients.user_files import CoefficientError, user_file
 from llmopt_calibration.engine import engine_layer
 from llmopt_calibration.laws import Law, law
@@ -80,13 +81,29 @@ def load(
         raise ValueError(f"engine {engine!r} is unknown; known: {', '.join(ENGINES)}")
     families: dict[str, FamilyCoefficients] = {}
     for donor in reversed(donors(accelerator, farther_than or 0.0)):
-        families |= transferred(of_accelerator(donor, engine))
+        families |= scaled(of_accelerator(donor, engine), donor, engine)
     if farther_than is None:
         families |= of_accelerator(accelerator, engine)
     families |= {"engine_step": engine_step_coefficients(engine)}
     if directory is not None:
         families |= user_families(directory, accelerator, engine, families)
     return CoefficientSet(accelerator, engine, families)
+
+
+def scaled(
+    families: Mapping[str, FamilyCoefficients], donor: str, engine: str
+) -> dict[str, FamilyCoefficients]:
+    """The same coefficients, labelled as another accelerator's, with the error that such a transfer has."""
+    errors = transfer_errors(engine)
+    return {
+        name: replace(
+            item,
+            basis="transferred",
+            held_out_error=errors.get(name),
+            source=f"{item.source}, scaled from {donor}",
+        )
+        for name, item in families.items()
+    }
 
 
 def of_accelerator(accelerator: str, engine: str) -> dict[str, FamilyCoefficients]:

@@ -1,6 +1,6 @@
 """The calibration report: one HTML file that fetches nothing, with a table and plots of every family.
 
-Plots are drawn by plotly (extra `report`), whose code is embedded once; a content security policy forbids
+Plots are drawn by plotly, whose code is embedded once; a content security policy forbids
 the page every request.
 """
 

@@ -1,10 +1,10 @@
 """Variants of a law with fewer free coefficients, and the choice among them by cross-validation.
 
-A law's paddings and waves, and the roundness of its roofline corner, cost data; few shapes determine a
-simpler law better. A variant fixes such coefficients where they have no effect. The choice follows the
-one-standard-error rule (Breiman et al., 1984, section 3.4.3), paired by shape: the variant with the fewest
-free coefficients whose cross-validated errors exceed the best variant's by no more than the standard error of
-that excess. Shapes that are held out for the reported error take no part in it.
+A law's small effects (paddings, waves, loops) and the roundness of its roofline corner cost data; few shapes
+determine a simpler law better. A variant fixes such coefficients where they have no effect. The choice
+follows the one-standard-error rule (Breiman et al., 1984, section 3.4.3), paired by shape: the variant with
+the fewest free coefficients whose cross-validated errors exceed the best variant's by no more than the
+standard error of that excess. Shapes that are held out for the reported error take no part in it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ SELECTION_ROWS = 2000
 ROWS_A_COEFFICIENT = 2
 """Training shapes that a free coefficient needs at least."""
 SHARP = "sharpness"
+NEGLIGIBLE = 5e-3
+"""A lower bound this far below its default declares an effect that may be absent."""
 
 
 class TooFewShapesError(ValueError):
@@ -62,18 +64,16 @@ class Choice:
 
 
 def variants(law: Law) -> tuple[Variant, ...]:
-    """The law itself, then without padding, then with a sharp corner, then without both."""
-    padding = {
-        item.symbol.name: item.lower
-        for item in law.coefficients
-        if item.symbol.name.endswith("_padding") or item.symbol.name.startswith("wave_")
+    """The law itself, then without its small effects, then with a sharp corner, then without both."""
+    small = {
+        item.symbol.name: item.lower for item in law.coefficients if item.lower <= NEGLIGIBLE * item.default
     }
     corner = {item.symbol.name: item.upper for item in law.coefficients if item.symbol.name == SHARP}
     candidates = (
         Variant("full", {}),
-        Variant("no padding", padding),
+        Variant("no small effects", small),
         Variant("sharp corner", corner),
-        Variant("plain roofline", padding | corner),
+        Variant("plain roofline", small | corner),
     )
     distinct = {tuple(sorted(variant.fixed)): variant for variant in reversed(candidates)}
     return tuple(sorted(distinct.values(), key=lambda variant: -variant.free(law)))

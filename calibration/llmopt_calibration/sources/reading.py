@@ -18,7 +18,7 @@ from llmopt_calibration.sources.families import read_family, readable_families
 from llmopt_calibration.sources.measurements import Measurements, merged
 from llmopt_calibration.sources.microbenchmarks import is_microbenchmark, read_microbenchmarks
 from llmopt_calibration.sources.nccl_tests import is_nccl_log, read_nccl_tests
-from llmopt_calibration.sources.plausible import checked
+from llmopt_calibration.sources.plausible import catalog_device, checked
 from llmopt_calibration.sources.serving_benchmarks import is_serving_benchmark
 from llmopt_calibration.sources.vidur import is_vidur, read_vidur
 from llmopt_problems.hardware.spec import AcceleratorSpec
@@ -36,6 +36,8 @@ class Wanted:
 
     accelerator: AcceleratorSpec
     engine: str
+    others: frozenset[str] = frozenset()
+    """Accelerators whose measurements may stand in the same files' folder: they are left out here."""
 
 
 def read_sources(paths: Iterable[Path], wanted: Wanted) -> dict[str, Measurements]:
@@ -47,6 +49,8 @@ def read_sources(paths: Iterable[Path], wanted: Wanted) -> dict[str, Measurement
     parts: dict[str, list[Measurements]] = {}
     for path in paths:
         for data in read_source(path, wanted):
+            if catalog_device(data.provenance.device) in wanted.others:
+                continue
             parts.setdefault(data.family, []).append(checked(data, wanted.accelerator))
     _check_timers(parts)
     return {family: merged(parts[family]) for family in sorted(parts)}

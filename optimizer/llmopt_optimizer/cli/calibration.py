@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,7 @@ from llmopt_calibration.coefficients.store import ENGINES
 from llmopt_calibration.fitting import Calibration, calibrate
 from llmopt_calibration.fitting.files import coefficient_text, file_name
 from llmopt_calibration.fitting.summary import HEADINGS, summary_rows
+from llmopt_calibration.fitting.transfer import transfer_rows, transfer_table, transfer_text
 from llmopt_calibration.sources import Wanted, read_sources
 from llmopt_calibration.sources.hardware_file import read_hardware
 from llmopt_optimizer.cli.outcome import ExitCode, InputError
@@ -21,7 +23,8 @@ from llmopt_optimizer.output.table import console_for, print_sections
 from llmopt_problems import catalog
 from llmopt_problems.hardware.spec import AcceleratorSpec
 
-LEFT_COLUMNS = ("family", "variant", "refused rows", "source")
+LEFT_COLUMNS = ("family", "variant", "refused rows", "source", "worst pair")
+TRANSFER_HEADINGS = ("family", "pairs", "own error", "transferred", "worst pair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Calibrating:
     """The arguments of the command."""
 
     sources: tuple[Path, ...]
-    accelerator: str | None
+    accelerators: tuple[str, ...]
     hardware: Path | None
     engine: str
     out: Path
@@ -38,18 +41,36 @@ class Calibrating:
 
 
 def run_calibrate(asked: Calibrating) -> ExitCode:
-    """Write the coefficient file and the report to `out`, print held-out errors by family."""
-    wanted = Wanted(_accelerator(asked), _engine(asked.engine))
-    on = _date(asked.on)
+    """Write coefficient files and reports to `out`, print held-out errors by family.
+
+    Several accelerators are each calibrated, and then each predicted by the others' coefficients.
+    """
+    specs, engine, on = _accelerators(asked), _engine(asked.engine), _date(asked.on)
     prepare_directory(asked.out)
+    names = frozenset(spec.name for spec in specs)
+    found = [_calibrated(asked, Wanted(spec, engine, names - {spec.name})) for spec in specs]
+    contents = [_contents(each, on, asked.report) for each in found]
+    tables = [_table(_title(each), HEADINGS, summary_rows(each)) for each in found]
+    if len(found) > 1:
+        transfers = transfer_table(found)
+        contents.append({f"transfer.{engine}.json": transfer_text(transfers, engine)})
+        tables.append(_table("predicted by another accelerator", TRANSFER_HEADINGS, transfer_rows(transfers)))
+    files = {name: text for each in contents for name, text in each.items()}
+    write_files(asked.out, files)
+    wrote = "\n".join(f"wrote {asked.out / name}" for name in files)
+    print_sections([*tables, wrote], console_for(sys.stdout))
+    return ExitCode.SOLVED
+
+
+def _calibrated(asked: Calibrating, wanted: Wanted) -> Calibration:
     found = calibrate(read_sources(asked.sources, wanted), wanted.accelerator, wanted.engine)
     for reason in found.skipped.values():
         print(f"not fitted: {reason}", file=sys.stderr)
     if not found.families:
-        raise InputError("no family has enough shapes to be fitted: measure more of them")
-    write_files(asked.out, _contents(found, on, asked.report))
-    print_sections([_table(found), f"wrote {asked.out / file_name(found)}"], console_for(sys.stdout))
-    return ExitCode.SOLVED
+        raise InputError(
+            f"no family of {wanted.accelerator.name} has enough shapes to be fitted: measure more"
+        )
+    return found
 
 
 def _contents(found: Calibration, on: date, report: bool) -> dict[str, str]:
@@ -62,24 +83,28 @@ def _contents(found: Calibration, on: date, report: bool) -> dict[str, str]:
     return contents
 
 
-def _table(found: Calibration) -> Table:
-    title = f"{found.accelerator.name} under {found.engine}: errors on shapes that were never fitted"
+def _title(found: Calibration) -> str:
+    return f"{found.accelerator.name} under {found.engine}: errors on shapes that were never fitted"
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading in HEADINGS:
+    for heading in headings:
         table.add_column(heading, justify="left" if heading in LEFT_COLUMNS else "right")
-    for row in summary_rows(found):
+    for row in rows:
         table.add_row(*row)
     return table
 
 
-def _accelerator(asked: Calibrating) -> AcceleratorSpec:
-    if (asked.accelerator is None) == (asked.hardware is None):
+def _accelerators(asked: Calibrating) -> list[AcceleratorSpec]:
+    if bool(asked.accelerators) == (asked.hardware is not None):
         raise InputError(
             "say what was measured: --accelerator NAME, or --hardware FILE where the catalog has none"
         )
     if asked.hardware is not None:
-        return read_hardware(asked.hardware)
-    return catalog.accelerator(str(asked.accelerator))
+        return [read_hardware(asked.hardware)]
+    specs = {spec.name: spec for spec in map(catalog.accelerator, asked.accelerators)}
+    return list(specs.values())
 
 
 def _engine(name: str) -> str:

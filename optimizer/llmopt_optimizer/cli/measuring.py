@@ -16,8 +16,13 @@ def calibrate(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SOURCES...", help="Files or folders of measured operator times.")
     ],
-    accelerator: Annotated[
-        str | None, typer.Option("--accelerator", metavar="NAME", help="What was measured, a catalog name.")
+    accelerators: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accelerator",
+            metavar="NAME",
+            help="What was measured, a catalog name; several are also predicted by one another.",
+        ),
     ] = None,
     hardware: Annotated[
         Path | None,
@@ -32,7 +37,7 @@ def calibrate(
     on: Annotated[
         str | None, typer.Option("--date", metavar="DATE", help="Date of the fit, ISO; default: today.")
     ] = None,
-    report: Annotated[bool, typer.Option(help="Write an HTML report with plots (extra `report`).")] = True,
+    report: Annotated[bool, typer.Option(help="Write an HTML report with plots.")] = True,
     debug: Debug = False,
 ) -> None:
     """Fit the operator laws to measured times of one accelerator under one engine."""
@@ -40,7 +45,9 @@ def calibrate(
     def work() -> ExitCode:
         from .calibration import Calibrating, run_calibrate
 
-        return run_calibrate(Calibrating(tuple(sources), accelerator, hardware, engine, out, on, report))
+        return run_calibrate(
+            Calibrating(tuple(sources), tuple(accelerators or ()), hardware, engine, out, on, report)
+        )
 
     raise typer.Exit(exit_code(work, debug))
 
