@@ -24,6 +24,9 @@ LARGEST_LOAD = 0.97
 """A deployment whose prefill or batch slots are busier than this is not proposed: its queue would be unstable
 within the accuracy of the laws."""
 
+TRAFFIC = "traffic against capacity"
+"""Label of the constraints that read a load: the expected model's judgement, not a rule of validity."""
+
 PROBABILITIES: Mapping[Statistic, float] = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 
@@ -100,4 +103,4 @@ def fitting(inputs: PoolInputs) -> Constraint:
 
 def stable(name: str, load: Expr) -> Constraint:
     """A queue's load leaves the margin that stability needs."""
-    return Constraint(name, load - LARGEST_LOAD, label="traffic against capacity")
+    return Constraint(name, load - LARGEST_LOAD, label=TRAFFIC)

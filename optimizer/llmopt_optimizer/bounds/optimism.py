@@ -1,0 +1,117 @@
+"""The optimistic reading of one problem: its bounded space, and how to ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmopt_calibration.compiled import CompiledStep, StepCompiler
+from llmopt_calibration.step import SymbolicLayout
+from llmopt_optimizer.bounds.demand import demand_of
+from llmopt_optimizer.bounds.metrics import Offered
+from llmopt_optimizer.bounds.openings import Openings, at, openings
+from llmopt_optimizer.bounds.roles import Floats, Layouts, Patience, role_bounds
+from llmopt_optimizer.bounds.space import BoundedSystem, SystemRows, system_rows
+from llmopt_optimizer.core.program import Assignment, Program
+from llmopt_optimizer.scenario import Scenario
+from llmopt_problems.deployment import Layout, PoolDeployment
+from llmopt_problems.schema.service import ServiceLevel
+from llmopt_problems.traffic import Workload
+from llmopt_simulator.service import step_bounds
+
+PATIENCE = 1.5
+"""A prompt's time by a service level, times this: replications scatter around their mean."""
+MARKOV = 20.0
+"""By Markov's inequality at most one request in so many exceeds so many times the mean."""
+DEMANDS = 5
+"""Replications whose requests bounds are taken from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimism:
+    """The bounds of every deployment of a program."""
+
+    systems: tuple[BoundedSystem, ...]
+    program: Program
+    offered: Offered
+
+    def openings(self, verified: Floats, slack: float) -> Openings:
+        """What may be better than the verified costs (f, objectives) by more than the relative `slack`."""
+        return openings(self.systems, self.program, self.offered, verified, slack)
+
+    def interval(self, assignment: Assignment, metrics: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """The two numbers between which each metric of one deployment lies, if it keeps every level.
+
+        Empty for a deployment that breaks a rule of validity.
+        """
+        system = next(s for s in self.systems if s.rows.system.name == assignment.system)
+        pairs = zip(system.rows.columns, assignment.choices, strict=True)
+        rows = [columns.row_of(choice) for columns, choice in pairs]
+        known = [row for row in rows if row is not None]
+        if len(known) < len(rows):
+            return {}
+        return {key: (low, high) for key, low, high in at(system, known, metrics, self.offered)}
+
+
+def optimism(
+    scenario: Scenario,
+    program: Program,
+    compilers: Mapping[str, StepCompiler],
+    layout: SymbolicLayout,
+    draw: Callable[[int], Workload],
+    seeds: Sequence[int],
+) -> Optimism:
+    """The optimistic reading of `program` for the traffic that `draw` gives for each of `seeds`."""
+    cached = scenario.problem.search.prefix_cache
+    demands = tuple(demand_of(draw(seed), prefix_cache=cached) for seed in seeds)
+    patience = patience_of(scenario.problem.slo)
+
+    def bounded(rows: SystemRows) -> BoundedSystem:
+        bounds = tuple(
+            role_bounds(part.layouts, steps(part.layouts, compilers, layout), demands, patience)
+            for part in rows.roles
+        )
+        return BoundedSystem(rows, bounds)
+
+    systems = tuple(bounded(rows) for rows in system_rows(program))
+    return Optimism(systems, program, Offered(scenario, demands))
+
+
+def patience_of(levels: Sequence[ServiceLevel]) -> Patience | None:
+    """When prompts are done where the levels are kept; None when no level says so."""
+    found = []
+    for level in levels:
+        if level.metric in ("ttft", "e2e") and level.at_most is not None and level.statistic is not None:
+            mean = level.statistic == "mean"
+            share = 1 - 1 / MARKOV if mean else int(level.statistic[1:]) / 100
+            found.append(Patience(share, level.at_most * (MARKOV if mean else PATIENCE)))
+    return max(found, key=lambda patience: (patience.share, -patience.seconds), default=None)
+
+
+def steps(
+    layouts: Layouts, compilers: Mapping[str, StepCompiler], layout: SymbolicLayout
+) -> dict[tuple[str, int, int, int, int], CompiledStep]:
+    """The compiled step of every accelerator and layout, with room for the largest caps among the rows."""
+    values = layouts.values
+    names = ("tp", "pp", "ep", "dp")
+    found = {}
+    for accelerator in np.unique(layouts.accelerator):
+        mine = layouts.take(np.flatnonzero(layouts.accelerator == accelerator))
+        for degrees, _ in mine.groups(*names):
+            pool = PoolDeployment(
+                role=layouts.role,
+                accelerator=str(accelerator),
+                layout=Layout(*degrees),
+                instances=1,
+                chunk_tokens=int(values["chunk_tokens"].max()),
+                batch_cap=int(values["batch_cap"].max()),
+            )
+            bounds = step_bounds(pool)
+            numbers = dict(zip(layout.symbols(), degrees, strict=True))
+            tp, pp, ep, dp = degrees
+            found[str(accelerator), tp, pp, ep, dp] = compilers[str(accelerator)].compile(
+                numbers, bounds.rank_tokens, bounds.engine_tokens, bounds.batch
+            )
+    return found
