@@ -27,7 +27,7 @@ class Status(StrEnum):
     def sentence(self) -> str:
         """What the status means, for a person."""
         return {
-            Status.PROVEN: "The front is complete: nothing untried is predicted to be better.",
+            Status.PROVEN: "The front is complete: nothing that was not simulated can be better.",
             Status.FEASIBLE: "The deployments are verified; a better one is not ruled out within the gap.",
             Status.INFEASIBLE: "No deployment in the search space meets every service level.",
             Status.FAILED: "No answer was reached; nothing is recommended.",
@@ -40,6 +40,8 @@ class Verdict(StrEnum):
     VERIFIED = "verified"
     VIOLATED = "violated"
     UNDECIDED = "undecided"
+    DOMINATED = "dominated"
+    """Simulated once, and found no better than a verified deployment."""
 
 
 @dataclass(frozen=True, slots=True)

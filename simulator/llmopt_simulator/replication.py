@@ -92,10 +92,10 @@ def replicate(
 ) -> Evidence:
     """Evidence from a fixed number of replications; raises `SimulationError` as `simulate` does."""
     observed = [
-        _observe(source, deployment, service, options, levels, replication_seed(seed, i))
+        replicate_once(source, deployment, service, options, levels, replication_seed(seed, i))
         for i in range(replications)
     ]
-    return _evidence(observed, levels, confidence)
+    return evidence_of(observed, levels, confidence)
 
 
 def replicate_until_decided(
@@ -114,9 +114,9 @@ def replicate_until_decided(
 
     See `look_confidence` for what looking again costs.
     """
-    observe = partial(_observe, source, deployment, service, options, levels)
+    seen = partial(replicate_once, source, deployment, service, options, levels)
     looks = Looks(replications, most_replications, confidence)
-    return _look_until(lambda evidence: evidence.verdict != "undecided", observe, levels, looks, seed)
+    return look_until(lambda evidence: evidence.verdict != "undecided", seen, levels, looks, seed)
 
 
 def replicate_until_precise(
@@ -143,9 +143,9 @@ def replicate_until_precise(
     def enough(evidence: Evidence) -> bool:
         return evidence.precision(metric) <= fraction or evidence.metrics["saturated"].value > 0.0
 
-    observe = partial(_observe, source, deployment, service, options, levels)
+    seen = partial(replicate_once, source, deployment, service, options, levels)
     looks = Looks(replications, most_replications, confidence)
-    return _look_until(enough, observe, levels, looks, seed)
+    return look_until(enough, seen, levels, looks, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,19 +167,20 @@ def look_confidence(confidence: float, look: int) -> float:
     return 1.0 - (1.0 - confidence) / 2.0**look
 
 
-def _look_until(
+def look_until(
     enough: Callable[[Evidence], bool],
     observe: Callable[[int], Observed],
     levels: Sequence[ServiceLevel],
     looks: Looks,
     seed: int,
 ) -> Evidence:
+    """Evidence from replications seen through `observe` (by seed), until it is `enough` or at the cap."""
     observed: list[Observed] = []
     look, wanted = 0, min(looks.first, looks.most)
     while True:
         observed += [observe(replication_seed(seed, i)) for i in range(len(observed), wanted)]
         look += 1
-        evidence = _evidence(observed, levels, look_confidence(looks.confidence, look))
+        evidence = evidence_of(observed, levels, look_confidence(looks.confidence, look))
         if wanted == looks.most or enough(evidence):
             return evidence
         wanted = min(2 * wanted, looks.most)
@@ -190,7 +191,7 @@ def replication_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint32)[0])
 
 
-def _observe(
+def replicate_once(
     source: WorkloadSource,
     deployment: Deployment,
     service: ServiceModel,
@@ -198,16 +199,18 @@ def _observe(
     levels: Sequence[ServiceLevel],
     seed: int,
 ) -> Observed:
+    """Metrics and frozen parameters of one run of the workload that `source` draws for `seed`."""
     run = simulate(source(seed), deployment, service, seed, options)
     values = metrics(run, levels)
     return values, frozen_parameters(run, values)
 
 
-def _evidence(
+def evidence_of(
     observed: Sequence[Observed],
     levels: Sequence[ServiceLevel],
     confidence: float,
 ) -> Evidence:
+    """What these replications say together."""
     values = tuple(found for found, _ in observed)
     frozen = _intervals([found for _, found in observed], confidence)
     return Evidence(_intervals(values, confidence), frozen, values, confidence, tuple(levels))

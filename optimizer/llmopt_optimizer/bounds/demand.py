@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmopt_problems.traffic.requests import Requests, Workload
+from llmopt_simulator.answers import answer_blocks
 from llmopt_simulator.options import SimulationOptions
 
 Ints = NDArray[np.int64]
@@ -44,7 +45,7 @@ def demand_of(workload: Workload, *, prefix_cache: bool) -> Demand:
     stop = count - (workload.concurrency or 0)
     stop = stop if stop > start + 1 else count
     fixed = workload.concurrency is None and workload.follows is None
-    hits = _most_hits(requests, in_order=workload.follows is None) if prefix_cache else 0
+    hits = _most_hits(workload) if prefix_cache else 0
     measured = slice(start, stop)
     return Demand(
         input_tokens=requests.input_tokens[measured],
@@ -56,25 +57,32 @@ def demand_of(workload: Workload, *, prefix_cache: bool) -> Demand:
     )
 
 
-def _most_hits(requests: Requests, *, in_order: bool) -> Ints:
+def _most_hits(workload: Workload) -> Ints:
     """Tokens that a cache could hold of every request, shape (n,): its leading blocks that others have too.
 
-    Only earlier requests count where requests are served in order. One token is always computed.
+    Only earlier requests count where requests come in order; where answers are kept for the next turn, every
+    block may be one. One token is always computed.
     """
+    requests = workload.requests
     counts = np.diff(requests.block_offsets)
+    limit = (requests.input_tokens - 1) // max(1, requests.block_tokens)
+    known = counts if answer_blocks(workload)[1].any() else _leading_blocks(requests, workload, counts)
+    return np.asarray(np.minimum(known, limit) * requests.block_tokens, dtype=np.int64)
+
+
+def _leading_blocks(requests: Requests, workload: Workload, counts: Ints) -> Ints:
+    """Of every request, how many of its first blocks belong to another one as well."""
     owner = np.repeat(np.arange(len(requests)), counts)
     first, size = np.full(int(requests.block_ids.max(initial=-1)) + 1, len(requests)), len(requests)
     np.minimum.at(first, requests.block_ids, owner)
-    if in_order:
+    if workload.follows is None and workload.think_s is None:
         seen = first[requests.block_ids] < owner
     else:
         seen = np.bincount(requests.block_ids, minlength=len(first))[requests.block_ids] > 1
     unseen = np.where(seen, size + len(seen), np.arange(len(seen)))
     leading = np.full(size, size + len(seen))
     np.minimum.at(leading, owner, unseen)
-    blocks = np.minimum(leading - requests.block_offsets[:-1], counts)
-    limit = (requests.input_tokens - 1) // max(1, requests.block_tokens)
-    return np.asarray(np.minimum(blocks, limit) * requests.block_tokens, dtype=np.int64)
+    return np.asarray(np.minimum(leading - requests.block_offsets[:-1], counts), dtype=np.int64)
 
 
 def smallest_sum(values: Ints | Floats, share: float) -> float:

@@ -63,13 +63,8 @@ def step_floor(
     """The floors of a compiled step whose decodes have at least `smallest_context` tokens."""
     decodes = np.arange(1.0, most_decodes + 1)
     prompt = np.arange(1.0, most_prompt + 1)
-    nothing = np.zeros_like(prompt)
     decode = step.decode_seconds.rows(np.stack([decodes, decodes * smallest_context], axis=1))[:, 0]
-    prefill = (
-        step.prefill_seconds.rows(np.stack([prompt, prompt, nothing, prompt], axis=1))[:, 0]
-        if most_prompt
-        else nothing
-    )
+    prefill = step.prefill_seconds.rows(_bare(prompt, step.prefill_seconds.arrays.inputs))[:, 0]
     return StepFloor(
         float(step.constant[SECONDS]),
         _monotone(step.rank_tokens[:, SECONDS]),
@@ -79,6 +74,13 @@ def step_floor(
         _monotone(np.concatenate([[0.0], prefill])),
         dp,
     )
+
+
+def _bare(prompt: Floats, inputs: int) -> Floats:
+    """Inputs p, A, C, Q, b, K of prompt tokens that attend to themselves only, no decodes beside them."""
+    rows = np.zeros((len(prompt), inputs))
+    rows[:, 0] = rows[:, 1] = rows[:, 3] = prompt
+    return rows
 
 
 def _monotone(values: Floats) -> Floats:

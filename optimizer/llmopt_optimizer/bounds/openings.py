@@ -45,6 +45,26 @@ class Openings:
             self.systems, self.system[chosen], self.rows[chosen], self.costs[chosen], self.uncounted
         )
 
+    def positions(self, assignments: Sequence[Assignment]) -> Ints:
+        """Where these assignments are among the openings; those that are not there are left out."""
+        width = np.int64(max(max(s.rows.shape) for s in self.systems) + 1)
+        known = (self.system * width + self.rows[:, 0]) * width + self.rows[:, 1] + 1
+        order = np.argsort(known)
+        wanted = np.array([c for a in assignments if (c := self._code(a, int(width))) is not None], np.int64)
+        places = np.minimum(np.searchsorted(known, wanted, sorter=order), max(len(known) - 1, 0))
+        found = order[places] if len(known) else order
+        return np.asarray(found[known[found] == wanted] if len(known) else found, dtype=np.int64)
+
+    def _code(self, assignment: Assignment, width: int) -> int | None:
+        index = next(i for i, s in enumerate(self.systems) if s.rows.system.name == assignment.system)
+        tables = self.systems[index].rows.columns
+        found = [t.row_of(choice) for t, choice in zip(tables, assignment.choices, strict=True)]
+        rows = [row for row in found if row is not None]
+        if len(rows) < len(found):
+            return None
+        first, second = (*rows, -1)[:2]
+        return (index * width + first) * width + second + 1
+
     def assignment(self, index: int) -> Assignment:
         """An opening in the program's words."""
         rows = self.systems[int(self.system[index])].rows

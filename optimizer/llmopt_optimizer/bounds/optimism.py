@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from llmopt_calibration.compiled import CompiledStep, StepCompiler
-from llmopt_calibration.step import SymbolicLayout
+from llmopt_calibration.compiled import CompiledStep
 from llmopt_optimizer.bounds.demand import demand_of
 from llmopt_optimizer.bounds.metrics import Offered
 from llmopt_optimizer.bounds.openings import Openings, at, openings
@@ -19,7 +18,6 @@ from llmopt_optimizer.scenario import Scenario
 from llmopt_problems.deployment import Layout, PoolDeployment
 from llmopt_problems.schema.service import ServiceLevel
 from llmopt_problems.traffic import Workload
-from llmopt_simulator.service import step_bounds
 
 PATIENCE = 1.5
 """A prompt's time by a service level, times this: replications scatter around their mean."""
@@ -58,8 +56,7 @@ class Optimism:
 def optimism(
     scenario: Scenario,
     program: Program,
-    compilers: Mapping[str, StepCompiler],
-    layout: SymbolicLayout,
+    step_of: Callable[[PoolDeployment], CompiledStep],
     draw: Callable[[int], Workload],
     seeds: Sequence[int],
 ) -> Optimism:
@@ -70,8 +67,7 @@ def optimism(
 
     def bounded(rows: SystemRows) -> BoundedSystem:
         bounds = tuple(
-            role_bounds(part.layouts, steps(part.layouts, compilers, layout), demands, patience)
-            for part in rows.roles
+            role_bounds(part.layouts, steps(part.layouts, step_of), demands, patience) for part in rows.roles
         )
         return BoundedSystem(rows, bounds)
 
@@ -91,7 +87,7 @@ def patience_of(levels: Sequence[ServiceLevel]) -> Patience | None:
 
 
 def steps(
-    layouts: Layouts, compilers: Mapping[str, StepCompiler], layout: SymbolicLayout
+    layouts: Layouts, step_of: Callable[[PoolDeployment], CompiledStep]
 ) -> dict[tuple[str, int, int, int, int], CompiledStep]:
     """The compiled step of every accelerator and layout, with room for the largest caps among the rows."""
     values = layouts.values
@@ -108,10 +104,6 @@ def steps(
                 chunk_tokens=int(values["chunk_tokens"].max()),
                 batch_cap=int(values["batch_cap"].max()),
             )
-            bounds = step_bounds(pool)
-            numbers = dict(zip(layout.symbols(), degrees, strict=True))
             tp, pp, ep, dp = degrees
-            found[str(accelerator), tp, pp, ep, dp] = compilers[str(accelerator)].compile(
-                numbers, bounds.rank_tokens, bounds.engine_tokens, bounds.batch
-            )
+            found[str(accelerator), tp, pp, ep, dp] = step_of(pool)
     return found

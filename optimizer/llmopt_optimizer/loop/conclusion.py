@@ -10,22 +10,27 @@ import numpy as np
 
 from llmopt_optimizer.core.findings import Check
 from llmopt_optimizer.core.hypervolume import hypervolume, representatives
-from llmopt_optimizer.core.pareto import FrontPoint
 from llmopt_optimizer.core.program import Objective
 from llmopt_optimizer.formulation.levels import level_text
+from llmopt_optimizer.loop.ledger import Ledger, gap_of
 from llmopt_optimizer.loop.refusal import refused
-from llmopt_optimizer.loop.rounds import AGREEMENT, Ledger
 from llmopt_optimizer.loop.study import Study
 from llmopt_optimizer.loop.trials import Trial, nondominated, verified
 from llmopt_optimizer.result import Point, Result, Status, Verdict
 from llmopt_problems.schema.service import ServiceLevel
 
+MOST_CUT = 100
+"""Refused deployments listed in a result."""
+ROUNDING = 1e-9
+
 BINDING = 0.02
 """A service level is called binding when simulation comes this close to its bound."""
 
 
-def concluded(study: Study, ledger: Ledger, seconds: float) -> Result:
-    """The result of a ledger; `seconds` is the wall-clock time of the whole solve."""
+def concluded(study: Study, ledger: Ledger, seconds: float, explanation_s: float = 60.0) -> Result:
+    """The result of a ledger; `seconds` is the wall-clock time of the whole solve, `explanation_s` what
+    explaining may take where nothing is feasible.
+    """
     objectives = study.program.objectives
     whole = nondominated(verified(ledger.trials), objectives)
     best, chosen = _represented(study, whole)
@@ -37,18 +42,16 @@ def concluded(study: Study, ledger: Ledger, seconds: float) -> Result:
         objectives=tuple(objective.metric for objective in objectives),
         senses=tuple(objective.sense for objective in objectives),
         front=front,
-        cut=tuple(
-            _point(study, ledger, trial) for trial in ledger.trials if trial.verdict is not Verdict.VERIFIED
-        ),
+        cut=tuple(_point(study, ledger, trial) for trial in refusals(ledger.trials)),
         rounds=ledger.rounds,
-        checks=(*_checks(ledger, whole), *chosen),
+        checks=(*_checks(study, ledger, whole), *chosen),
         frozen=tuple(ledger.frozen.records.values()),
         provenance=_provenance(study),
         space_size=study.program.size,
         seconds=seconds,
-        gap=_whole_gap(ledger, front, best, objectives),
+        gap=gap_of(ledger, objectives),
     )
-    return _answered(ledger, bare) if front else refused(study, ledger, bare)
+    return _answered(study, ledger, bare) if front else refused(study, ledger, bare, explanation_s)
 
 
 def _represented(study: Study, whole: Sequence[Trial]) -> tuple[Sequence[Trial], tuple[Check, ...]]:
@@ -66,57 +69,60 @@ def _represented(study: Study, whole: Sequence[Trial]) -> tuple[Sequence[Trial],
     return [whole[row] for row in rows], (Check("points reported", True, detail),)
 
 
-def _answered(ledger: Ledger, bare: Result) -> Result:
+def refusals(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials to report as cut, at most `MOST_CUT`: those that took most to refuse, in order of trial."""
+    found = [t for t in trials if t.verdict not in (Verdict.VERIFIED, Verdict.DOMINATED)]
+    kept = sorted(found, key=lambda trial: trial.glimpsed_only)[:MOST_CUT]
+    return [trial for trial in found if trial in kept]
+
+
+def _answered(study: Study, ledger: Ledger, bare: Result) -> Result:
+    tolerance = study.scenario.problem.verification.tolerance
     sound = all(check.passed for check in bare.checks)
     if ledger.finished and sound:
         message = (
-            f"No untried deployment is predicted to be more than {AGREEMENT:.0%} better in any objective "
-            "than a verified one."
+            f"No other deployment can be more than {tolerance:.1%} better: each was simulated, or is "
+            "excluded by a bound that holds for the simulator."
         )
         return replace(bare, status=Status.PROVEN, message=message)
+    if not sound:
+        return replace(bare, status=Status.FEASIBLE, message="A check of the solver's claim failed.")
+    return replace(bare, status=Status.FEASIBLE, message=f"{_stopped(study, ledger)} {_left_open(ledger)}")
+
+
+def _stopped(study: Study, ledger: Ledger) -> str:
+    """What ended the search, and what to do about it."""
     if ledger.timed_out:
-        reason = "The time limit ended the search."
-    elif not sound:
-        reason = "A check of the solver's claim failed."
-    else:
-        reason = "The round limit ended the search: raise verification.max_rounds to go on."
-    return replace(bare, status=Status.FEASIBLE, message=reason)
+        return "The time limit ended the search: raise limits.time, or go on with --resume."
+    if ledger.audited >= study.scenario.problem.verification.audit:
+        return "The limit of the audit ended the search: raise verification.audit to go on."
+    return "The round limit ended the search: raise verification.max_rounds to go on."
+
+
+def _left_open(ledger: Ledger) -> str:
+    if ledger.openings is None:
+        return "What else is possible was not looked at."
+    left = len(ledger.openings)
+    return f"{left} deployments that were not simulated may be better, by no more than the gap."
 
 
 def _verified_point(study: Study, ledger: Ledger, trial: Trial) -> Point:
-    bound = _bound(trial, ledger, study.program.objectives)
-    own = trial.costs(study.program.objectives)[0]
+    objectives = study.program.objectives
+    own, bound = trial.costs(objectives)[0], _bound(trial, ledger, objectives)
     gap = abs(own - bound) / abs(own) if own else 0.0
-    sign = study.program.objectives[0].sign
-    return replace(_point(study, ledger, trial), bound=sign * bound, gap=gap)
+    return replace(_point(study, ledger, trial), bound=objectives[0].sign * bound, gap=gap)
 
 
 def _bound(trial: Trial, ledger: Ledger, objectives: Sequence[Objective]) -> float:
     """Bound of the first signed objective among deployments as good as `trial` in the others.
 
-    The trial itself, or an untried point of the last complete front; without a complete front, unknown.
+    The trial itself, or something that was not simulated; unknown as long as that is.
     """
-    own = trial.costs(objectives)
-    if ledger.front is None or not ledger.front.complete:
+    own, left = trial.costs(objectives), ledger.openings
+    if left is None or left.uncounted:
         return math.nan
-    rivals = [_costs(point, objectives) for point in ledger.front.points]
-    firsts = [c[0] for c in rivals if all(a <= b for a, b in zip(c[1:], own[1:], strict=True))]
-    return min([own[0], *firsts])
-
-
-def _whole_gap(
-    ledger: Ledger, front: Sequence[Point], best: Sequence[Trial], objectives: Sequence[Objective]
-) -> float:
-    """Largest gap of the points, and of the best first objective against untried points worth trying."""
-    if not front:
-        return math.nan
-    own = best[0].costs(objectives)[0]
-    ahead = [own - _costs(point, objectives)[0] for point in ledger.open_points]
-    return max([point.gap for point in front] + [max(0.0, ahead_of) / abs(own) for ahead_of in ahead])
-
-
-def _costs(point: FrontPoint, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    return tuple(o.sign * value for o, value in zip(objectives, point.objectives, strict=True))
+    rivals = left.costs[(left.costs[:, 1:] <= own[1:]).all(axis=1), 0]
+    return float(min([own[0], *rivals]))
 
 
 def _point(study: Study, ledger: Ledger, trial: Trial) -> Point:
@@ -138,26 +144,31 @@ def _binds(level: ServiceLevel, value: float) -> bool:
     return abs(value - level.value) <= BINDING * abs(level.value)
 
 
-def _checks(ledger: Ledger, best: Sequence[Trial]) -> tuple[Check, ...]:
+def _checks(study: Study, ledger: Ledger, best: Sequence[Trial]) -> tuple[Check, ...]:
     solver = ledger.front.checks if ledger.front else ()
-    runs = sum(trial.observation.replications for trial in ledger.trials)
+    replications = sum(trial.observation.replications for trial in ledger.trials)
     simulation = Check(
         "front verified by simulation",
         all(trial.verdict is Verdict.VERIFIED for trial in best),
-        f"{len(best)} deployments keep every service level; {len(ledger.trials)} simulated in {runs} runs",
+        f"{len(best)} deployments keep every service level; {len(ledger.trials)} simulated in "
+        f"{replications} runs",
     )
-    return (*solver, _completeness(ledger), simulation)
+    return (*solver, *ledger.opinions, *_bounds_hold(study, ledger), simulation)
 
 
-def _completeness(ledger: Ledger) -> Check:
-    name, front = "last front complete", ledger.front
-    if front is None:
-        return Check(name, False, "the search was stopped before a first front was solved")
-    if front.complete:
-        return Check(name, True, f"{front.solves} solves, no open box")
-    return Check(
-        name, False, f"{len(front.open_boxes)} boxes are open: {front.message or front.status.sentence}"
-    )
+def _bounds_hold(study: Study, ledger: Ledger) -> tuple[Check, ...]:
+    """No verified deployment is better than its bounds, beyond its confidence intervals."""
+    objectives = study.program.objectives
+    wrong, seen = 0, verified(ledger.trials)
+    for trial in seen:
+        known = study.optimism.interval(trial.assignment, [objective.metric for objective in objectives])
+        for key, (low, high) in known.items():
+            estimate = trial.observation.metrics[key]
+            wrong += not (estimate.high >= low * (1 - ROUNDING) and estimate.low <= high * (1 + ROUNDING))
+    if not seen:
+        return ()
+    detail = f"{wrong} of {len(seen)} verified deployments are better than their bounds"
+    return (Check("bounds hold in simulation", not wrong, detail),)
 
 
 def _provenance(study: Study) -> dict[str, str]:

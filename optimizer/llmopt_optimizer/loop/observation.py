@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sympy import Float
 
 from llmopt_optimizer.formulation.own_metrics import own_estimates
-from llmopt_optimizer.loop.service import pool_memory
+from llmopt_optimizer.loop.service import Workbench
 from llmopt_optimizer.metrics.resources import Utilisation, power_w
 from llmopt_optimizer.metrics.service import LATENCIES
 from llmopt_optimizer.result import Estimate
@@ -38,12 +38,13 @@ class Observation:
     """The backlog grew without bound, so latencies are infinite and throughput is what was reached."""
 
 
-def observation(scenario: Scenario, deployment: Deployment, evidence: Evidence) -> Observation:
+def observation(bench: Workbench, deployment: Deployment, evidence: Evidence) -> Observation:
     """The evidence of a simulated deployment, completed with what its accelerators cost and draw."""
+    scenario = bench.scenario
     measured = {name: _estimate(interval) for name, interval in _intervals(scenario, evidence).items()}
     saturated = measured["saturated"].value > 0
     memory: dict[str, Mapping[str, float]] = {
-        pool.role: _memory(scenario, pool, measured) for pool in deployment.pools
+        pool.role: _memory(bench, pool, measured) for pool in deployment.pools
     }
     fixed = _fixed_metrics(scenario, deployment, memory)
     rate = _output_rate(scenario, measured, saturated=saturated)
@@ -113,8 +114,8 @@ def _fixed_metrics(
     }
 
 
-def _memory(scenario: Scenario, pool: PoolDeployment, measured: Mapping[str, Estimate]) -> dict[str, float]:
-    terms = pool_memory(scenario, pool)
+def _memory(bench: Workbench, pool: PoolDeployment, measured: Mapping[str, Estimate]) -> dict[str, float]:
+    terms = bench.memory(pool)
     held = measured[f"peak_kv_tokens_{pool.role}"].value
     return {
         "weights": terms.weights,

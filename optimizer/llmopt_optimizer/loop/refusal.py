@@ -18,42 +18,47 @@ from llmopt_optimizer.core.solvers.outcome import SolveStatus
 from llmopt_optimizer.core.solving import solve
 from llmopt_optimizer.formulation.levels import level_text
 from llmopt_optimizer.frozen import Frozen
-from llmopt_optimizer.loop.rounds import Ledger
+from llmopt_optimizer.loop.ledger import Ledger
 from llmopt_optimizer.loop.study import Study
 from llmopt_optimizer.loop.trials import Trial
 from llmopt_optimizer.result import Result, Status
 from llmopt_optimizer.symbols import frozen_symbols
 from llmopt_problems.schema.service import ServiceLevel
 
-EXPLANATION_SECONDS = 60.0
-"""Time that explaining may take once the search itself is over."""
 RATE_ACCURACY = 0.01
 OVERLOAD = "the offered traffic and the capacity of every deployment on this hardware"
 """What conflicts when not even the rules of validity leave a deployment: every one is overloaded."""
 SMALLEST_RATE_SHARE = 1e-4
 
 
-def refused(study: Study, ledger: Ledger, bare: Result) -> Result:
-    """The result of a ledger without verified deployments."""
+def refused(study: Study, ledger: Ledger, bare: Result, seconds: float) -> Result:
+    """The result of a ledger without verified deployments, explained in about so many seconds."""
     if ledger.timed_out:
         tried = len(ledger.trials)
         message = (
             f"The time limit came before any deployment was verified ({tried} simulated): raise limits.time."
         )
         return replace(bare, status=Status.FAILED, message=message)
-    first = solve(study.master(ledger.frozen), study.compiled, EXPLANATION_SECONDS, check=False)
-    if first.status is SolveStatus.INFEASIBLE:
-        return _impossible(study, ledger, bare)
-    if ledger.open_points:
-        message = "No proposal was verified within the round limit: raise verification.max_rounds."
+    if not ledger.finished:
+        left = len(ledger.openings) if ledger.openings is not None else study.program.size
+        message = (
+            f"No deployment was verified, and {left} that were not simulated may be: raise "
+            "verification.max_rounds or verification.audit."
+        )
         return replace(bare, status=Status.FAILED, message=message)
+    if seconds <= 0:
+        message = "Every deployment was refused or excluded; there was no time left to explain why."
+        return replace(bare, status=Status.INFEASIBLE, message=message)
+    first = solve(study.master(ledger.frozen), study.compiled, seconds, check=False)
+    if first.status is SolveStatus.INFEASIBLE or not ledger.trials:
+        return _impossible(study, ledger, bare, seconds)
     return _all_refused(study, ledger, bare)
 
 
-def _impossible(study: Study, ledger: Ledger, bare: Result) -> Result:
+def _impossible(study: Study, ledger: Ledger, bare: Result, seconds: float) -> Result:
     """The expressions find nothing."""
-    deadline = time.monotonic() + EXPLANATION_SECONDS
-    conflict = explain_infeasible(study.master(ledger.frozen), study.compiled, EXPLANATION_SECONDS)
+    deadline = time.monotonic() + seconds
+    conflict = explain_infeasible(study.master(ledger.frozen), study.compiled, seconds)
     groups = conflict.groups or (OVERLOAD,)
     message = "No deployment in the search space can keep together: " + "; ".join(groups) + "."
     rate = largest_rate(study, ledger.frozen, deadline)
@@ -107,8 +112,8 @@ def _all_refused(study: Study, ledger: Ledger, bare: Result) -> Result:
     levels = study.scenario.problem.slo
     missed = {key for trial in ledger.trials for key in trial.violated}
     message = (
-        f"All {len(ledger.trials)} deployments that the expressions found were refused by simulation; "
-        "`cut` lists them with what they miss."
+        f"All {len(ledger.trials)} deployments that might have kept the service levels were refused by "
+        "simulation; `cut` lists them with what they miss."
     )
     relaxations = tuple(_relaxation(level, ledger.trials) for level in levels if level.key in missed)
     conflicts = tuple(level_text(level) for level in levels if level.key in missed)

@@ -1,71 +1,68 @@
-"""The loop: propose, simulate, re-measure, until nothing untried is predicted to be better.
+"""The rounds: propose, simulate, re-measure, until the expressions believe in nothing better.
 
 Each round solves the program without the deployments tried so far, for the complete front of what the
-expressions believe of the rest. Proposals that no verified deployment matches within `AGREEMENT` are
-simulated, and the frozen parameters are re-measured at everything simulated. The loop ends when no such
-proposal is left: then the bound of all untried deployments is within `AGREEMENT` of the verified front, as
-far as the expressions go.
+expressions believe of the rest. Proposals that no verified deployment matches are simulated, and the frozen
+parameters are re-measured at everything simulated. When no such proposal is left, or rounds on end have
+found nothing, the audit takes over: it asks the bounds, which do not believe but know.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llmopt_optimizer.core.pareto import Front, FrontPoint
 from llmopt_optimizer.core.program import Assignment, Objective
-from llmopt_optimizer.core.solvers.outcome import SolveStatus
 from llmopt_optimizer.frozen import Frozen
+from llmopt_optimizer.loop.audit import audited
+from llmopt_optimizer.loop.ledger import Ledger, Tell, front_costs, narrowed, opened
+from llmopt_optimizer.loop.racing import raced
 from llmopt_optimizer.loop.refit import remeasured
-from llmopt_optimizer.loop.siblings import refused_siblings, settled_siblings
 from llmopt_optimizer.loop.study import Study, pilots
-from llmopt_optimizer.loop.trials import Trial, covers, judged, verified
+from llmopt_optimizer.loop.trials import Trial, covers, verified
 from llmopt_optimizer.result import Progress, Round, Verdict
 
-AGREEMENT = 0.01
-"""Relative improvement below which a prediction is not worth a simulation: the noise of both."""
 MOST_PER_ROUND = 16
 """Proposals simulated in one round; a larger front is sampled evenly."""
+FRUITLESS_ROUNDS = 2
+"""Rounds on end without a better deployment after which the rest is left to the audit."""
 
-Tell = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What the rounds so far have found."""
-
-    frozen: Frozen
-    trials: tuple[Trial, ...]
-    rounds: tuple[Round, ...]
-    front: Front | None
-    """The last front of untried deployments."""
-    open_points: tuple[FrontPoint, ...]
-    """Untried proposals of that front that no verified deployment matches."""
-    implied: frozenset[Assignment] = frozenset()
-    """Siblings of refused deployments that are refused with them."""
-    timed_out: bool = False
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last front was complete and holds nothing worth trying."""
-        return self.front is not None and self.front.complete and not self.open_points
+Publish = Callable[[Ledger], None]
 
 
-def run_rounds(study: Study, frozen: Frozen, deadline: float, tell: Tell) -> Ledger:
-    """Turn the loop until it ends by itself, by the round limit or at `deadline` (monotonic seconds)."""
+def run_rounds(
+    study: Study, frozen: Frozen, deadline: float, tell: Tell, publish: Publish = lambda _: None
+) -> Ledger:
+    """Turn the loop until it ends by itself, by the round limit or at `deadline` (monotonic seconds).
+
+    `publish` hears of every ledger on the way; each one is a consistent answer so far.
+    """
+    asked = study.scenario.problem.verification
     tell(Progress("measuring pilots", 0.05))
-    ledger = Ledger(frozen, (), (), None, ())
-    tried = pilots(study, frozen, _left(deadline))
-    ledger = _simulated(study, ledger, tried, lambda done, total: _tell_share(tell, 0, done, total))
-    for number in range(1, study.scenario.problem.verification.max_rounds + 1):
+    ledger = _first(study, frozen, deadline, tell)
+    publish(ledger)
+    fruitless = 0
+    for number in range(1, asked.max_rounds + 1):
         if time.monotonic() >= deadline:
             return replace(ledger, timed_out=True)
         tell(Progress(f"round {number}: solving", _fraction(number, 0.0)))
+        before = front_costs(ledger.trials, study.program.objectives)
         ledger = _turn(study, ledger, number, deadline, tell)
-        if not ledger.open_points:
-            return replace(ledger, timed_out=not ledger.finished and time.monotonic() >= deadline)
+        publish(ledger)
+        after = front_costs(ledger.trials, study.program.objectives)
+        fruitless = fruitless + 1 if before.tolist() == after.tolist() else 0
+        if not ledger.open_points or fruitless == FRUITLESS_ROUNDS:
+            return audited(study, ledger, deadline, tell, publish)
     return _reopened(study, ledger, deadline)
+
+
+def _first(study: Study, frozen: Frozen, deadline: float, tell: Tell) -> Ledger:
+    """The ledger of the pilots, with everything that they leave open."""
+    tolerance = study.scenario.problem.verification.tolerance
+    ledger = opened(study.optimism, Ledger(frozen), tolerance)
+    tried = pilots(study, frozen, _left(deadline))
+    return _simulated(study, ledger, tried, lambda done, total: _tell_share(tell, 0, done, total), deadline)
 
 
 def _turn(study: Study, ledger: Ledger, number: int, deadline: float, tell: Tell) -> Ledger:
@@ -92,41 +89,23 @@ def _turn(study: Study, ledger: Ledger, number: int, deadline: float, tell: Tell
 
 
 def _proposed(study: Study, ledger: Ledger, deadline: float) -> Ledger:
-    """The front of what is not settled, and the part of it that is worth simulating.
-
-    Points that their simulated siblings show to be no better than a verified deployment are settled without a
-    simulation, and the front is found again without them.
-    """
-    while True:
-        settled = ledger.implied | {trial.assignment for trial in ledger.trials}
-        front = study.front(ledger.frozen, settled, _left(deadline))
-        hopeful = promising(front, ledger.trials, study.program.objectives)
-        hopeless = frozenset[Assignment]().union(*(_settled_by_siblings(study, ledger, p) for p in hopeful))
-        worth = tuple(point for point in hopeful if point.assignment not in hopeless)
-        ledger = replace(ledger, front=front, open_points=worth, implied=ledger.implied | hopeless)
-        if worth or not hopeless or time.monotonic() >= deadline:
-            return ledger
-
-
-def _settled_by_siblings(study: Study, ledger: Ledger, point: FrontPoint) -> frozenset[Assignment]:
-    reached = [trial.costs(study.program.objectives) for trial in verified(ledger.trials)]
-
-    def settled(costs: tuple[float, ...]) -> bool:
-        return any(covers(found, costs, AGREEMENT) for found in reached)
-
-    parameters = ledger.frozen.parameters()
-    return settled_siblings(study, parameters, ledger.trials, point.assignment, settled)
+    """The front of what was not simulated, and the part of it that is worth simulating."""
+    tried = frozenset(trial.assignment for trial in ledger.trials)
+    front = study.front(ledger.frozen, tried, _left(deadline))
+    tolerance = study.scenario.problem.verification.tolerance
+    worth = promising(front, ledger.trials, study.program.objectives, tolerance)
+    return replace(ledger, front=front, open_points=worth)
 
 
 def _reopened(study: Study, ledger: Ledger, deadline: float) -> Ledger:
-    """After the last round: what would be proposed next, so that the gap is about the present numbers."""
+    """After the last round: what would be proposed next."""
     return _proposed(study, ledger, max(deadline, time.monotonic() + 1.0))
 
 
 def promising(
-    front: Front, trials: Sequence[Trial], objectives: Sequence[Objective]
+    front: Front, trials: Sequence[Trial], objectives: Sequence[Objective], tolerance: float
 ) -> tuple[FrontPoint, ...]:
-    """Points of the front that no verified trial matches within `AGREEMENT`."""
+    """Points of the front that no verified trial matches within the tolerance."""
     reached = [trial.costs(objectives) for trial in verified(trials)]
 
     def costs(point: FrontPoint) -> tuple[float, ...]:
@@ -135,7 +114,7 @@ def promising(
     return tuple(
         point
         for point in front.points
-        if not any(covers(found, costs(point), AGREEMENT) for found in reached)
+        if not any(covers(found, costs(point), tolerance) for found in reached)
     )
 
 
@@ -144,20 +123,12 @@ def _simulated(
     ledger: Ledger,
     assignments: Sequence[Assignment],
     tell: Callable[[int, int], None],
-    deadline: float | None = None,
+    deadline: float,
 ) -> Ledger:
-    observed = study.simulations.observe([study.deployment(a) for a in assignments], tell, deadline)
-    problem = study.scenario.problem
-    new = tuple(
-        judged(problem, assignment, observation)
-        for assignment, observation in zip(assignments, observed, strict=True)
-        if observation is not None
-    )
-    trials = (*ledger.trials, *new)
+    trials = (*ledger.trials, *raced(study, assignments, ledger.trials, tell, deadline))
     frozen = remeasured(study.scenario, ledger.frozen, study.predictor, trials)
-    parameters = frozen.parameters()
-    implied = ledger.implied.union(*(refused_siblings(study, parameters, trial) for trial in new))
-    return replace(ledger, trials=trials, frozen=frozen, implied=implied)
+    grown = replace(ledger, trials=trials, frozen=frozen)
+    return narrowed(grown, study.program.objectives, study.scenario.problem.verification.tolerance)
 
 
 def _spread_out(assignments: Sequence[Assignment]) -> list[Assignment]:
@@ -182,20 +153,15 @@ def _largest_error(study: Study, ledger: Ledger, trials: Sequence[Trial]) -> flo
     return max(errors)
 
 
-def failed_front(ledger: Ledger) -> bool:
-    """Whether the last front ended in an error of the solver."""
-    return ledger.front is not None and ledger.front.status is SolveStatus.ERROR
-
-
 def _left(deadline: float) -> float:
     return max(0.1, deadline - time.monotonic())
 
 
 def _fraction(number: int, share: float) -> float:
-    """Estimated progress: every round does 40% of what is left."""
-    return float(1 - 0.9 * 0.6 ** (number + 0.5 * share))
+    """Estimated progress: every round does 40% of what is left; the audit comes after."""
+    return float(0.8 - 0.7 * 0.6 ** (number + 0.5 * share))
 
 
 def _tell_share(tell: Tell, number: int, done: int, total: int) -> None:
     name = f"round {number}" if number else "pilots"
-    tell(Progress(f"{name}: simulated {done} of {total}", _fraction(number, done / total)))
+    tell(Progress(f"{name}: simulated {done} of {total}", _fraction(number, done / max(total, 1))))

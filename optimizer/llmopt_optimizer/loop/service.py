@@ -1,15 +1,16 @@
 """The simulator's view of a deployment, from the same laws that the expressions are made of.
 
-A `Workbench` holds one step compiler for each accelerator, lowered once from the law under a symbolic layout;
-turning a deployment into a `ServiceModel` then only puts numbers in.
+A `Workbench` holds one step compiler for each accelerator, lowered once from the law under a symbolic layout.
+Turning a deployment into a `ServiceModel` only puts numbers in, and pools that differ in their number of
+instances or in their caps share what was compiled: tables have room for the largest caps of the search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from llmopt_calibration.compiled import StepCompiler, step_compiler
+from llmopt_calibration.compiled import CompiledStep, StepCompiler, step_compiler
 from llmopt_calibration.memory import memory_law
 from llmopt_calibration.step import SymbolicLayout, step_law
 from llmopt_calibration.transfer import host_load_law
@@ -17,8 +18,28 @@ from llmopt_optimizer.errors import DeploymentError
 from llmopt_optimizer.formulation.build import arithmetic_of
 from llmopt_optimizer.formulation.transfers import transfer_law
 from llmopt_optimizer.scenario import Scenario, Site
-from llmopt_problems.deployment import Caching, Deployment, PoolDeployment
-from llmopt_simulator.service import HostTier, KvTransfer, PoolService, ServiceModel, step_bounds
+from llmopt_problems.deployment import Caching, Deployment, Layout, PoolDeployment
+from llmopt_simulator.service import (
+    HostTier,
+    KvTransfer,
+    PoolService,
+    ServiceModel,
+    StepBounds,
+    step_bounds,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMemory:
+    """Bytes on the fullest accelerator of a pool."""
+
+    weights: float
+    activations: float
+    reserve: float
+    states: float
+    """Sequence states of a full batch that do not grow with the context."""
+    kv_bytes_per_token: float
+    kv_capacity_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +51,29 @@ class Workbench:
     compilers: Mapping[str, StepCompiler]
     families: Mapping[str, Mapping[str, str]]
     """What the coefficients of each operator family in use are worth: measured, transferred or default."""
+    steps: dict[tuple[str, Layout, StepBounds], CompiledStep] = field(default_factory=dict)
+    """Compiled so far; owned by the workbench, filled as deployments ask."""
+    memories: dict[PoolDeployment, PoolMemory] = field(default_factory=dict)
+    """Computed so far, by pool of one instance."""
+
+    def step(self, pool: PoolDeployment) -> CompiledStep:
+        """The step of a pool's engines, valid for at least its own caps."""
+        bounds = _roomy(self.scenario.site(pool.accelerator), pool)
+        key = (pool.accelerator, pool.layout, bounds)
+        if key not in self.steps:
+            degrees = (pool.layout.tp, pool.layout.pp, pool.layout.ep, pool.layout.dp)
+            numbers = dict(zip(self.layout.symbols(), degrees, strict=True))
+            self.steps[key] = self.compilers[pool.accelerator].compile(
+                numbers, bounds.rank_tokens, bounds.engine_tokens, bounds.batch
+            )
+        return self.steps[key]
+
+    def memory(self, pool: PoolDeployment) -> PoolMemory:
+        """The memory terms of a pool; raises `DeploymentError` as `pool_memory` does."""
+        key = replace(pool, instances=1)
+        if key not in self.memories:
+            self.memories[key] = pool_memory(self.scenario, key)
+        return self.memories[key]
 
 
 def workbench(scenario: Scenario) -> Workbench:
@@ -47,19 +91,6 @@ def workbench(scenario: Scenario) -> Workbench:
         compilers={name: step_compiler(law, layout.symbols()) for name, law in laws.items()},
         families={name: {op.family: op.basis for op in law.operators} for name, law in laws.items()},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class PoolMemory:
-    """Bytes on the fullest accelerator of a pool."""
-
-    weights: float
-    activations: float
-    reserve: float
-    states: float
-    """Sequence states of a full batch that do not grow with the context."""
-    kv_bytes_per_token: float
-    kv_capacity_tokens: int
 
 
 def pool_memory(scenario: Scenario, pool: PoolDeployment) -> PoolMemory:
@@ -96,15 +127,9 @@ def service_model(bench: Workbench, deployment: Deployment) -> ServiceModel:
 
 def _pool_service(bench: Workbench, pool: PoolDeployment, caching: Caching) -> PoolService:
     site = bench.scenario.site(pool.accelerator)
-    bounds = step_bounds(pool)
-    layout = pool.layout
-    numbers = dict(zip(bench.layout.symbols(), (layout.tp, layout.pp, layout.ep, layout.dp), strict=True))
-    step = bench.compilers[pool.accelerator].compile(
-        numbers, bounds.rank_tokens, bounds.engine_tokens, bounds.batch
-    )
     return PoolService(
-        step=step,
-        kv_capacity_tokens=pool_memory(bench.scenario, pool).kv_capacity_tokens,
+        step=bench.step(pool),
+        kv_capacity_tokens=bench.memory(pool).kv_capacity_tokens,
         page_tokens=caching.page_tokens,
         host=_host_tier(bench.scenario, pool, caching),
         flops_per_s=_peak(bench.scenario, site),
@@ -121,6 +146,16 @@ def _host_tier(scenario: Scenario, pool: PoolDeployment, caching: Caching) -> Ho
     law = host_load_law(memory, pool.layout.pp, host)
     capacity = int(law.capacity_tokens(caching.host_bytes, pool.layout.pp))
     return HostTier(capacity, float(law.bytes_per_token), law.bytes_per_s, law.latency_s)
+
+
+def _roomy(site: Site, pool: PoolDeployment) -> StepBounds:
+    """Bounds that hold for the pool's role under every cap of the search, and for the pool itself."""
+    largest = replace(
+        pool,
+        chunk_tokens=max(pool.chunk_tokens, *site.search.chunk_tokens.values),
+        batch_cap=max(pool.batch_cap, *site.search.batch_cap.values),
+    )
+    return step_bounds(replace(largest, role="serve"))
 
 
 def _peak(scenario: Scenario, site: Site) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from llmopt_optimizer.bounds.optimism import DEMANDS, Optimism, optimism
 from llmopt_optimizer.core.pareto import Front, pareto
 from llmopt_optimizer.core.preparation import CompiledProgram, compile_program
 from llmopt_optimizer.core.program import Assignment, Limit, Objective, Program, Sense
@@ -19,8 +20,10 @@ from llmopt_optimizer.frozen import Frozen, from_traffic
 from llmopt_optimizer.loop.prediction import Predictor, predictor
 from llmopt_optimizer.loop.service import workbench
 from llmopt_optimizer.loop.simulation import Simulations, simulations
+from llmopt_optimizer.loop.store import Store
 from llmopt_optimizer.scenario import Scenario
 from llmopt_problems.deployment import Deployment
+from llmopt_simulator import replication_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Study:
     compiled: CompiledProgram
     predictor: Predictor
     simulations: Simulations
+    optimism: Optimism
 
     def deployment(self, assignment: Assignment) -> Deployment:
         """The deployment that an assignment stands for."""
@@ -49,14 +53,17 @@ class Study:
         return pareto(self.master(frozen, settled), self.compiled, seconds)
 
 
-def open_study(scenario: Scenario) -> tuple[Study, Frozen]:
+def open_study(scenario: Scenario, store: Store | None = None) -> tuple[Study, Frozen]:
     """Build and compile the expressions of a scenario; also the frozen numbers before any simulation."""
     frozen = from_traffic(scenario.traffic, prefix_cache=scenario.problem.search.prefix_cache)
     full = build_program(scenario, frozen)
     program = needed_only(full)
-    study = Study(
-        scenario, program, compile_program(program), predictor(full), simulations(workbench(scenario))
-    )
+    bench = workbench(scenario)
+    made = simulations(bench, store)
+    asked = scenario.problem.verification
+    seeds = [replication_seed(asked.seed, i) for i in range(min(DEMANDS, asked.replications))]
+    bounds = optimism(scenario, full, bench.step, made.source, seeds[: 1 if made.exact else None])
+    study = Study(scenario, program, compile_program(program), predictor(full), made, bounds)
     return study, frozen
 
 

@@ -1,7 +1,8 @@
 """Trials: deployments that were simulated, with the verdict on each.
 
 A verdict is about the user's service levels at the asked confidence: verified when every interval keeps its
-bound, violated when one breaks it, undecided between. Only verified deployments are ever recommended.
+bound, violated when one breaks it, undecided between. Only verified deployments are ever recommended. Whoever
+is far off at a first glimpse, a single replication, is turned down by it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ class Trial:
     verdict: Verdict
     violated: tuple[str, ...]
     """Keys of the service levels that are not kept."""
+    glimpse: Observation | None = None
+    """The first replication alone, for comparison with the first replication of others."""
+
+    @property
+    def glimpsed_only(self) -> bool:
+        """Whether one replication was enough to turn the deployment down."""
+        return self.glimpse is self.observation
 
     def costs(self, objectives: Sequence[Objective]) -> tuple[float, ...]:
         """Simulated objectives, signed so that smaller is better."""
@@ -32,15 +40,18 @@ class Trial:
         return tuple(objective.sign * metrics[objective.metric].value for objective in objectives)
 
 
-def judged(problem: Problem, assignment: Assignment, observation: Observation) -> Trial:
+def judged(
+    problem: Problem, assignment: Assignment, observation: Observation, glimpse: Observation | None = None
+) -> Trial:
     """The verdict on an observation."""
     verdicts = {level.key: verdict_on(level, observation.metrics[level.key]) for level in problem.slo}
     if observation.saturated:
-        return Trial(assignment, observation, Verdict.VIOLATED, ("traffic", *verdicts))
+        return Trial(assignment, observation, Verdict.VIOLATED, ("traffic", *verdicts), glimpse)
     failed = tuple(key for key, verdict in verdicts.items() if verdict is not Verdict.VERIFIED)
     if Verdict.VIOLATED in verdicts.values():
-        return Trial(assignment, observation, Verdict.VIOLATED, failed)
-    return Trial(assignment, observation, Verdict.UNDECIDED if failed else Verdict.VERIFIED, failed)
+        return Trial(assignment, observation, Verdict.VIOLATED, failed, glimpse)
+    verdict = Verdict.UNDECIDED if failed else Verdict.VERIFIED
+    return Trial(assignment, observation, verdict, failed, glimpse)
 
 
 def verdict_on(level: ServiceLevel, estimate: Estimate) -> Verdict:

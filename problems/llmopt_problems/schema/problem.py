@@ -29,6 +29,18 @@ class Verification(BaseModel):
         default=5, ge=1, le=1000, description="Independent simulation runs of a deployment."
     )
     max_rounds: int = Field(default=40, ge=1, le=1000, description="Most rounds of solving and simulating.")
+    tolerance: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="Relative improvement not worth a simulation: an answer is proven when no other "
+        "deployment can be better by more.",
+    )
+    audit: int = Field(
+        default=2000,
+        ge=0,
+        description="Most deployments simulated to close the gap that the bounds leave open.",
+    )
     seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of all random streams.")
 
 

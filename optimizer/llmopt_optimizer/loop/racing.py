@@ -1,0 +1,113 @@
+"""The race: one replication for everybody, enough replications for whoever is still in it.
+
+All deployments meet the same requests, so a single replication tells much about the next ones. A deployment
+is turned down at a glimpse when it misses a level, or loses to a verified deployment in every objective, by
+more than replications differ (`SPREAD`, generous). Everybody else is simulated until its levels are decided.
+A replayed trace has one replication, which says all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llmopt_optimizer.core.program import Assignment
+from llmopt_optimizer.loop.observation import Observation
+from llmopt_optimizer.loop.simulation import Heard
+from llmopt_optimizer.loop.study import Study
+from llmopt_optimizer.loop.trials import Trial, judged, nondominated, verified
+from llmopt_optimizer.result import Verdict
+from llmopt_problems.metrics_catalog import METRICS
+
+SPREAD: Mapping[str, float] = {
+    "ttft": 0.5,
+    "queueing": 0.5,
+    "e2e": 0.3,
+    "tpot": 0.1,
+    "itl": 0.1,
+    "gpus": 0.0,
+    "cost_per_hour": 0.0,
+}
+"""By how much one replication of a metric may differ from the mean of several, relative."""
+OTHER_SPREAD = 0.1
+PAIRED = 0.3
+"""Part of the spread that is left between two deployments that meet the same requests."""
+
+
+def raced(
+    study: Study,
+    assignments: Sequence[Assignment],
+    known: Sequence[Trial],
+    tell: Heard = lambda done, total: None,
+    deadline: float | None = None,
+) -> tuple[Trial, ...]:
+    """A trial of each assignment for which there was time; `known` are the trials so far."""
+    simulations = study.simulations
+    deployments = [study.deployment(assignment) for assignment in assignments]
+    half = len(assignments)
+    first = simulations.glimpse(deployments, lambda done, _: tell(done, 2 * half), deadline)
+    early = [
+        None if glimpse is None else turned_down(study, assignment, glimpse, known)
+        for assignment, glimpse in zip(assignments, first, strict=True)
+    ]
+    pairs = zip(deployments, early, first, strict=True)
+    left = [d for d, trial, glimpse in pairs if trial is None and glimpse is not None]
+    observed = simulations.observe(left, lambda done, _: tell(half + done, 2 * half), deadline)
+    full = dict(zip(left, observed, strict=True))
+    trials: list[Trial] = []
+    for assignment, deployment, trial, glimpse in zip(assignments, deployments, early, first, strict=True):
+        if trial is not None:
+            trials.append(trial)
+        elif (found := full.get(deployment)) is not None:
+            trials.append(judged(study.scenario.problem, assignment, found, glimpse))
+    return tuple(trials)
+
+
+def turned_down(
+    study: Study, assignment: Assignment, glimpse: Observation, known: Sequence[Trial]
+) -> Trial | None:
+    """The trial of a deployment that one replication is enough for; None when it stays in the race."""
+    if study.simulations.exact:
+        return None
+    if glimpse.saturated:
+        levels = tuple(level.key for level in study.scenario.problem.slo)
+        return Trial(assignment, glimpse, Verdict.VIOLATED, ("traffic", *levels), glimpse)
+    missed = _missed(study, glimpse)
+    if missed:
+        return Trial(assignment, glimpse, Verdict.VIOLATED, missed, glimpse)
+    front = nondominated(verified(known), study.program.objectives)
+    if any(_loses(study, glimpse, trial) for trial in front):
+        return Trial(assignment, glimpse, Verdict.DOMINATED, (), glimpse)
+    return None
+
+
+def _missed(study: Study, glimpse: Observation) -> tuple[str, ...]:
+    """Levels that are missed by more than replications differ."""
+    found = []
+    for level in study.scenario.problem.slo:
+        value, spread = glimpse.metrics[level.key].value, spread_of(study, level.key)
+        above = value > level.value * (1 + spread)
+        below = value < level.value / (1 + spread)
+        if above if level.bound == "at_most" else below:
+            found.append(level.key)
+    return tuple(found)
+
+
+def _loses(study: Study, glimpse: Observation, rival: Trial) -> bool:
+    """Whether a verified rival is as good in every objective, as far as the same requests can tell."""
+    if rival.glimpse is None:
+        return False
+    tolerance = study.scenario.problem.verification.tolerance
+    for objective in study.program.objectives:
+        own, other = (o.metrics[objective.metric].value for o in (glimpse, rival.glimpse))
+        room = PAIRED * spread_of(study, objective.metric) - tolerance
+        if not objective.sign * (own - other) >= room * abs(other):  # nan stays in the race
+            return False
+    return True
+
+
+def spread_of(study: Study, key: str) -> float:
+    """Relative spread of one replication of the metric `key`."""
+    if key == "cost_per_million_output_tokens" and study.scenario.traffic.concurrency is None:
+        return 0.0
+    names = [name for name in METRICS if key.startswith(name)]
+    return SPREAD.get(max(names, key=len), OTHER_SPREAD) if names else 1.0
