@@ -96,7 +96,7 @@ def every_assignment(study: Study) -> Iterator[Assignment]:
 
 def exhausted(problem: Problem) -> Exhausted:
     study, frozen = open_study(resolve(problem))
-    ledger = run_rounds(study, frozen, time.monotonic() + 120, lambda _: None)
+    ledger = run_rounds(study, frozen, time.monotonic() + 600, lambda _: None)
     result = concluded(study, ledger, 0.0)
     assignments = list(every_assignment(study))
     observed = study.simulations.observe([study.deployment(assignment) for assignment in assignments])

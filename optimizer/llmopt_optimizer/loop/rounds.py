@@ -16,6 +16,7 @@ from llmopt_optimizer.core.pareto import Front, FrontPoint
 from llmopt_optimizer.core.program import Assignment, Objective
 from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.audit import audited
+from llmopt_optimizer.loop.certification import certified
 from llmopt_optimizer.loop.ledger import Ledger, Tell, front_costs, narrowed, opened
 from llmopt_optimizer.loop.racing import raced
 from llmopt_optimizer.loop.refit import remeasured
@@ -53,8 +54,8 @@ def run_rounds(
         after = front_costs(ledger.trials, study.program.objectives)
         fruitless = fruitless + 1 if before.tolist() == after.tolist() else 0
         if not ledger.open_points or fruitless == FRUITLESS_ROUNDS:
-            return audited(study, ledger, deadline, tell, publish)
-    return _reopened(study, ledger, deadline)
+            return audited(study, certified(study, ledger, deadline), deadline, tell, publish)
+    return certified(study, _reopened(study, ledger, deadline), deadline)
 
 
 def _first(study: Study, frozen: Frozen, deadline: float, tell: Tell) -> Ledger:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from llmopt_optimizer.bounds.optimism import DEMANDS, Optimism, optimism
-from llmopt_optimizer.core.pareto import Front, pareto
+from llmopt_optimizer.core.pareto import Front, FrontMethod, pareto
 from llmopt_optimizer.core.preparation import CompiledProgram, compile_program
 from llmopt_optimizer.core.program import Assignment, Limit, Objective, Program, Sense
 from llmopt_optimizer.core.solving import solve
@@ -24,6 +24,9 @@ from llmopt_optimizer.loop.store import Store
 from llmopt_optimizer.scenario import Scenario
 from llmopt_problems.deployment import Deployment
 from llmopt_simulator import replication_seed
+
+PROPOSALS = FrontMethod(audit_boxes=0, audit_cells=0, check_points=False)
+"""Fronts that simulation and bounds will judge need no checks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ class Study:
         return replace(self.program, parameters=frozen.parameters(), excluded=frozenset(settled))
 
     def front(self, frozen: Frozen, settled: Iterable[Assignment], seconds: float) -> Front:
-        """The complete front of the other deployments as the expressions see it."""
-        return pareto(self.master(frozen, settled), self.compiled, seconds)
+        """The complete front of the other deployments as the expressions see it: proposals, not checked."""
+        return pareto(self.master(frozen, settled), self.compiled, seconds, PROPOSALS)
 
 
 def open_study(scenario: Scenario, store: Store | None = None) -> tuple[Study, Frozen]:
