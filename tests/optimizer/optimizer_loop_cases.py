@@ -49,7 +49,7 @@ SMALL: Mapping[str, Any] = {
         {"minimize": "tpot", "statistic": "p95"},
     ],
     "verification": {"confidence": 0.95, "requests": 300, "replications": 3, "max_rounds": 8, "seed": 1},
-    "limits": {"time": "60 s"},
+    "limits": {"time": "30 min"},
 }
 """Sixteen aggregated deployments of an 8B model: a few seconds to solve."""
 

@@ -23,6 +23,9 @@ IMPOSSIBLE_TTFT = {"slo": [{"metric": "ttft", "statistic": "p95", "at_most": "5 
 OVERLOAD = {"traffic": {"arrivals": {"process": "poisson", "rate": "400 req/s"}}}
 
 
+SLOW_MACHINE_S = 10.0
+"""What a machine shared with other tests may add to a wait of two seconds."""
+
 SOLVED = ["both", "tight", pytest.param("closed", marks=pytest.mark.slow)]
 
 
@@ -83,10 +86,11 @@ def test_fronts_are_sorted_and_mutually_nondominated(name: str) -> None:
     assert len(set(vectors)) == len(vectors)
 
 
-def test_gaps_are_those_of_untried_predictions() -> None:
+def test_gap_of_a_proof_is_zero() -> None:
+    assert solved("both").gap == 0
     for point in solved("both").front:
-        assert 0 <= point.gap <= 0.01
-        assert point.bound <= point.simulated["cost_per_million_output_tokens"].value
+        assert point.gap == 0
+        assert point.bound == point.simulated["cost_per_million_output_tokens"].value
 
 
 def fingerprint(result: Result) -> tuple[object, ...]:
@@ -105,28 +109,38 @@ def test_same_problem_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_round_limit_gives_a_feasible_answer() -> None:
-    """One round leaves untried proposals: the answer is verified, and says how far it may be off."""
+    """One round leaves deployments open: the answer is verified, and says how far it may be off."""
     result = solve_problem(problem_of(TIGHT, {"verification": {"max_rounds": 1}}))
     assert result.status is Status.FEASIBLE
     assert "max_rounds" in result.message
     assert len(result.rounds) == 1
+    assert result.gap > 0.01
     assert all(point.verdict is Verdict.VERIFIED for point in result.front)
 
 
-@pytest.mark.parametrize("seconds", [0.05, pytest.param(4.0, marks=pytest.mark.slow)])
-def test_time_limit_is_honoured(seconds: float) -> None:
-    """Within a few seconds of what building the expressions takes; never a proof that was not made."""
-    problem = problem_of(BOTH_MODES, {"limits": {"time": f"{seconds} s"}, "verification": {"requests": 3000}})
+def test_time_limit_ends_a_solve_wherever_it_is() -> None:
+    """Building the expressions alone takes longer: no answer, no claim, and no waiting."""
+    started = time.monotonic()
+    result = solve_problem(problem_of(BOTH_MODES, {"limits": {"time": "0.01 s"}}))
+    assert time.monotonic() - started < 0.01 + 2 + SLOW_MACHINE_S
+    assert result.status is Status.FAILED
+    assert "limits.time" in result.message
+    assert not result.front
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [4.0, 8.0, 16.0])
+def test_time_limit_keeps_the_incumbent_and_its_gap(seconds: float) -> None:
+    problem = problem_of(BOTH_MODES, {"limits": {"time": f"{seconds} s"}, "verification": {"requests": 9000}})
     started = time.monotonic()
     result = solve_problem(problem)
-    assert time.monotonic() - started < seconds + 20
+    assert time.monotonic() - started < seconds + 2 + SLOW_MACHINE_S
     if result.status is Status.FAILED:
         assert "limits.time" in result.message
-        assert not result.front
-    elif result.status is Status.FEASIBLE:
+    if result.status is Status.FEASIBLE:
         assert "time limit" in result.message
-        assert result.front
-    assert seconds > 1 or result.status in (Status.FAILED, Status.FEASIBLE)
+        assert result.gap > 0
+    assert all(point.verdict is Verdict.VERIFIED for point in result.front)
 
 
 def relaxed(problem_levels: list[dict[str, Any]], key: str, value: float) -> list[dict[str, Any]]:

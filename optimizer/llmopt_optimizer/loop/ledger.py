@@ -79,4 +79,4 @@ def gap_of(ledger: Ledger, objectives: Sequence[Objective]) -> float:
     best = front_costs(ledger.trials, objectives)
     if left is None or not len(best):
         return float("nan")
-    return max([left.uncounted, *potentials(left.costs, best)])
+    return float(max([left.uncounted, *potentials(left.costs, best)]))
