@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optimizer_loop_cases import CLOSED_LOOP, VARIED_LENGTHS, problem_of
 
 from llmopt_optimizer.loop import simulation, solve_problem
+from llmopt_optimizer.loop.solve import SolveInterrupted
 from llmopt_optimizer.result import Point, Progress, Result, Status, Verdict
 from llmopt_problems import Problem
 
@@ -106,6 +110,31 @@ def test_same_problem_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulation, "cpu_count", lambda: 2)
     two = solve_problem(problem_of(TIGHT))
     assert repr(fingerprint(one)) == repr(fingerprint(two)) == repr(fingerprint(solved("tight")))
+
+
+def test_cached_simulations_change_nothing_and_are_not_repeated(tmp_path: Path) -> None:
+    """An interrupted solve goes on from its cache and ends as an uninterrupted one; nothing is run twice."""
+    problem, caches = problem_of(TIGHT), (tmp_path / "simulations",)
+
+    def interrupting(progress: Progress) -> None:
+        if progress.stage.startswith("round 2"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(SolveInterrupted) as caught:
+        solve_problem(problem, progress=interrupting, caches=caches)
+    assert caught.value.result.status is not Status.PROVEN
+    assert all(point.verdict is Verdict.VERIFIED for point in caught.value.result.front)
+    known = len(list(caches[0].rglob("*.json")))
+    assert known > 0
+    resumed = solve_problem(problem, caches=caches)
+    assert repr(fingerprint(resumed)) == repr(fingerprint(solved("tight")))
+    stored = sorted(caches[0].rglob("*.json"))
+    assert len(stored) > known
+    stored[0].write_text("damaged")
+    stored[1].unlink()
+    repaired = solve_problem(problem, caches=caches)
+    assert repr(fingerprint(repaired)) == repr(fingerprint(resumed))
+    assert sorted(caches[0].rglob("*.json")) == stored
 
 
 def test_round_limit_gives_a_feasible_answer() -> None:

@@ -74,6 +74,10 @@ def solve(
     time_limit: Annotated[
         str | None, typer.Option("--time-limit", metavar="TIME", help="Stop after this long, e.g. '2 min'.")
     ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="DIR", help="Keep simulations here.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search kept in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html too.")] = True,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
@@ -82,10 +86,11 @@ def solve(
     """Find the verified Pareto-optimal deployments of PROBLEM."""
 
     def work() -> ExitCode:
-        from .commands import Inputs, run_solve
+        from .commands import Inputs
+        from .solving import Keeping, run_solve
 
         inputs = Inputs.of(problem, overrides, seed, time_limit, coefficients)
-        return run_solve(inputs, out, report=report, as_json=json, quiet=quiet)
+        return run_solve(inputs, Keeping(out, cache, resume, report), as_json=json, quiet=quiet)
 
     _finish(work, debug)
 

@@ -11,18 +11,9 @@ from typing import Self
 
 from llmopt_optimizer.cli.outcome import ExitCode
 from llmopt_optimizer.output.files import prepare_directory, write_files
-from llmopt_optimizer.output.table import console_for, print_result
-from llmopt_optimizer.output.writing import document_text, write
-from llmopt_optimizer.result import Result, Status
 from llmopt_problems import Problem, load
 
 REPORT = "report.html"
-_CODES = {
-    Status.PROVEN: ExitCode.SOLVED,
-    Status.FEASIBLE: ExitCode.SOLVED,
-    Status.INFEASIBLE: ExitCode.INFEASIBLE,
-    Status.FAILED: ExitCode.FAILED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +44,6 @@ class Inputs:
     def load(self) -> Problem:
         """The checked problem; raises `ProblemError`."""
         return load(self.problem, self.overrides)
-
-
-def run_solve(inputs: Inputs, out: Path | None, *, report: bool, as_json: bool, quiet: bool) -> ExitCode:
-    """Solve, write to `out` (nothing when the solve failed), print the answer; the report comes last."""
-    from llmopt_optimizer.cli.progress import progress_shown
-    from llmopt_optimizer.loop import solve_problem
-
-    problem = inputs.load()
-    if out is not None:
-        prepare_directory(out)
-    with progress_shown(quiet) as tell:
-        result = solve_problem(problem, progress=tell)
-    if out is not None and result.status is not Status.FAILED:
-        write(result, problem, out)
-    _show(result, problem, as_json=as_json, quiet=quiet)
-    if out is not None and report and result.status is not Status.FAILED:
-        from llmopt_optimizer.cli.reporting import write_report
-
-        write_report(result, problem, out / REPORT)
-    return _CODES[result.status]
-
-
-def _show(result: Result, problem: Problem, *, as_json: bool, quiet: bool) -> None:
-    if result.status is Status.FAILED:
-        print(f"failed: {result.message or result.status.sentence}", file=sys.stderr)
-    if quiet:
-        return
-    if as_json:
-        sys.stdout.write(document_text(result, problem))
-    else:
-        print_result(result, console_for(sys.stdout))
 
 
 def run_simulate(inputs: Inputs, deployment: str, out: Path | None) -> ExitCode:
