@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from llmopt_optimizer import symbolic as symbolic
     from llmopt_optimizer.answer import Answer
     from llmopt_optimizer.loop import Simulation
     from llmopt_optimizer.result import Progress
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from llmopt_problems import catalog as catalog
     from llmopt_problems.deployment import Deployment
 
-__all__ = ["catalog", "load", "simulate", "solve"]
+__all__ = ["catalog", "load", "simulate", "solve", "symbolic"]
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Problem:
@@ -57,11 +58,12 @@ def simulate(problem: Problem, deployment: Deployment | str) -> Simulation:
 
 
 def __getattr__(name: str) -> Any:
-    """`llmopt.catalog` and `llmopt.__version__`, fetched when they are asked for."""
-    if name == "catalog":
+    """`llmopt.catalog`, `llmopt.symbolic` and `llmopt.__version__`, fetched when they are asked for."""
+    modules = {"catalog": "llmopt_problems.catalog", "symbolic": "llmopt_optimizer.symbolic"}
+    if name in modules:
         from importlib import import_module
 
-        return import_module("llmopt_problems.catalog")
+        return import_module(modules[name])
     if name == "__version__":
         from importlib.metadata import version
 

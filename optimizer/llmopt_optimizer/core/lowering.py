@@ -50,6 +50,9 @@ class _Printer(NumPyPrinter):
             text = f"where({self._print(condition)}, {self._print(value)}, {text})"
         return text
 
+    def _print_Heaviside(self, expr: Expr) -> str:  # noqa: N802  (the slope of a Max; SymPy's takes seconds)
+        return f"heaviside({self._print(expr.args[0])}, 0.5)"
+
     def _print_ceiling(self, expr: Expr) -> str:
         return f"snapped_ceil({self._print(expr.args[0])})"
 
@@ -81,13 +84,25 @@ class Function:
 def compile_expressions(expressions: Iterable[Expr]) -> Function:
     """One numpy function for several expressions over the symbols that they read."""
     listed = [each.doit() if each.has(Sum) else each for each in expressions]
-    symbols = tuple(sorted(symbols_of(*listed), key=lambda s: (s.name, s.sort_key())))
-    printer = _Printer({"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True})
     # Common subexpressions as they stand: SymPy's preliminary factoring costs seconds on large Max and Min,
     # and lambdify looks through what it is given as a tree, so it is given the small remainder.
     shared, reduced = cse(listed, optimizations=[], order="none")
-    modules = [_NAMES, "numpy"]
-    call = lambdify(symbols, reduced, modules=modules, printer=printer, cse=lambda rest: (shared, rest))
+    return compile_steps(shared, reduced)
+
+
+def compile_steps(steps: Sequence[tuple[Symbol, Expr]], expressions: Sequence[Expr]) -> Function:
+    """One numpy function for expressions over symbols of which `steps` define some, in order."""
+    defined = {symbol for symbol, _ in steps}
+    read = symbols_of(*(part for _, part in steps), *expressions) - defined
+    symbols = tuple(sorted(read, key=lambda s: (s.name, s.sort_key())))
+    printer = _Printer({"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True})
+    call = lambdify(
+        symbols,
+        expressions,
+        modules=[_NAMES, "numpy"],
+        printer=printer,
+        cse=lambda rest: (steps, rest),
+    )
     return Function(symbols, call)
 
 
