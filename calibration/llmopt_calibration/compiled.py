@@ -193,11 +193,15 @@ def step_seconds(
     h: int,
     C: float = 0.0,
     Q: float = 0.0,
+    verify: int = 1,
 ) -> float:
-    """Seconds of a step with the state of `StepSymbols`; 0 for an empty step, NaN beyond the tables."""
+    """Seconds of a step with the state of `StepSymbols`; 0 for an empty step, NaN beyond the tables.
+
+    A decode sequence has `verify` tokens in the step (its drafts and one), the rank b · verify + p.
+    """
     if N <= 0:
         return 0.0
-    seconds = fixed_seconds(step, scratch, b, K, p, A, N, h, C, Q)
+    seconds = fixed_seconds(step, scratch, b, K, p, A, N, h, C, Q, verify)
     return seconds + decode_seconds(step, scratch, b, K) if b > 0 else seconds
 
 
@@ -213,9 +217,10 @@ def fixed_seconds(
     h: int,
     C: float,
     Q: float,
+    verify: int = 1,
 ) -> float:
     """Seconds of a step without decode attention; without prefill they do not depend on K."""
-    seconds = step.constant[SECONDS] + _tabulated(step, SECONDS, b + p, N, h)
+    seconds = step.constant[SECONDS] + _tabulated(step, SECONDS, b * verify + p, N, h)
     if p > 0:
         _see_prefill(scratch, p, A, C, Q, b, K)
         seconds += _attention(step.prefill_seconds, scratch)
@@ -245,13 +250,14 @@ def step_work(
     h: int,
     C: float = 0.0,
     Q: float = 0.0,
+    verify: int = 1,
 ) -> tuple[float, float, float]:
     """FLOP, HBM bytes and network bytes of one accelerator a stage in a step, summed over the stages."""
     if N <= 0:
         return 0.0, 0.0, 0.0
-    flops = step.constant[FLOPS] + _tabulated(step, FLOPS, b + p, N, h)
-    hbm_bytes = step.constant[HBM_BYTES] + _tabulated(step, HBM_BYTES, b + p, N, h)
-    network_bytes = step.constant[NETWORK_BYTES] + _tabulated(step, NETWORK_BYTES, b + p, N, h)
+    flops = step.constant[FLOPS] + _tabulated(step, FLOPS, b * verify + p, N, h)
+    hbm_bytes = step.constant[HBM_BYTES] + _tabulated(step, HBM_BYTES, b * verify + p, N, h)
+    network_bytes = step.constant[NETWORK_BYTES] + _tabulated(step, NETWORK_BYTES, b * verify + p, N, h)
     if b > 0:
         _see_decodes(scratch, b, K)
         flops += _attention(step.decode_work, scratch)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from llmopt_problems.speculation import Speculation
+
 Mode = Literal["aggregated", "disaggregated"]
 Role = Literal["serve", "prefill", "decode"]
 Mixing = Literal["decode_first", "prefill_first"]
@@ -109,6 +111,8 @@ class PoolDeployment:
     """Requests that one rank may hold in its running batch."""
     scheduling: Scheduling = Scheduling()
     """How its engines choose the work of a step."""
+    speculation: Speculation | None = None
+    """Of a pool that decodes; None: every step makes one token a sequence."""
 
     @property
     def gpus(self) -> int:

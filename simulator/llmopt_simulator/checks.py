@@ -12,6 +12,7 @@ from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.scheduling_checks import scheduling_problems
 from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel
+from llmopt_simulator.speculating import speculation_problems
 from llmopt_simulator.workload_checks import LARGEST_COUNT, is_count, workload_problems
 
 _MOST_RANKS = 2**20
@@ -40,6 +41,7 @@ def _problems(
     yield from workload_problems(workload)
     yield from _pool_problems(deployment, service)
     yield from scheduling_problems(workload.requests, deployment)
+    yield from speculation_problems(deployment, service)
     yield from _option_problems(options)
 
 

@@ -32,7 +32,8 @@ MEANINGS: Mapping[str, str] = (
         "arrival_scv": "squared coefficient of variation of the gaps between arrivals",
         "service_scv": "squared coefficient of variation of the time from admission to the end of prefill",
         "decode_service_scv": "squared coefficient of variation of the time from first token to last",
-        "mean_decode_context": "mean context of a decoded token, tokens",
+        "mean_decode_context": "mean context of a sequence in a decode step, tokens",
+        "accepted_tokens": "tokens that a decode step makes a sequence, accepted drafts and its own",
         "mean_batch": "mean decode batch of a rank while its engine steps",
         "batch_occupancy": "mean decode batch over the batch cap",
         "queue_wait_s": "mean time from arrival to admission",
@@ -56,10 +57,11 @@ def frozen_parameters(run: Run, values: Mapping[str, float]) -> dict[str, float]
     lengths when nothing was served, KV links in aggregated serving.
     """
     totals, pool = run.window.totals().sum(axis=0), run.deployment.pools[-1]
-    decoded = totals[k.DECODE_TOKENS]
+    decoded = totals[k.DECODED]
     links = [value for name, value in values.items() if name.startswith("kv_link_utilisation_")]
     measured = {
         "mean_decode_context": float(totals[k.CONTEXT_TOKENS] / decoded) if decoded > 0 else math.nan,
+        "accepted_tokens": float(totals[k.DECODE_TOKENS] / decoded) if decoded > 0 else math.nan,
         "mean_batch": values[f"mean_batch_{pool.role}"],
         "batch_occupancy": values[f"mean_batch_{pool.role}"] / pool.batch_cap,
         "queue_wait_s": values["queueing_mean_s"],

@@ -133,7 +133,9 @@ def _check_retractions(state: k.State) -> None:
     """Every retraction has its request, and every counter of growing pages is empty at the end."""
     ours, theirs = int(state.world["retractions"][0]), int(state.requests["retractions"].sum())
     _require(ours == theirs, "retractions counted", f"{ours} in all, {theirs} of the requests")
-    _require(not state.growth.any(), "growth conserved", f"{int(state.growth.sum())} sequences left")
+    _require(not state.growth.any(), "growth conserved", f"{int(state.growth.sum())} pages to come are left")
+    left = int(np.abs(state.agenda).sum())
+    _require(left == 0, "speculation conserved", f"{left} tokens to come are left")
 
 
 def _check_engines(state: k.State) -> None:

@@ -16,7 +16,6 @@ _NO_LIMIT = 2**62
 
 def set_scheduling(ranks: k.Records, engines: k.Records, deployment: Deployment) -> None:
     """Write the scheduling of every pool into its engines and ranks."""
-    ranks["growth"] = np.cumsum(ranks["page_tokens"]) - ranks["page_tokens"]
     for number, pool in enumerate(deployment.pools):
         its_engines = np.flatnonzero(engines["pool"] == number)
         its_ranks = np.flatnonzero(np.isin(ranks["engine"], its_engines))

@@ -18,7 +18,7 @@ from llmopt_problems.traffic.requests import Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.invariants import check_invariants
 from llmopt_simulator.kernel import state as k
-from llmopt_simulator.kernel.engine import Laws
+from llmopt_simulator.kernel.laws import Laws
 from llmopt_simulator.kernel.loop import run_events
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.service import ServiceModel

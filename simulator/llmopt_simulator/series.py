@@ -59,7 +59,7 @@ def _steps(run: Run, edges: Column, width: float) -> dict[str, Column]:
         "kv_pages": _integral(edges, begin, end, steps["pages"]) / width,
         "busy_share": _integral(edges, begin, end) / width / len(run.state.engines),
         "input_tokens_per_s": _count(edges, end, steps["prefill_tokens"]) / width,
-        "output_tokens_per_s": (_count(edges, end, steps["decodes"]) + first_tokens) / width,
+        "output_tokens_per_s": (_count(edges, end, steps["made"]) + first_tokens) / width,
     }
 
 

@@ -7,7 +7,7 @@ will do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmopt_calibration.compiled import CompiledStep
 from llmopt_problems.deployment import PoolDeployment
@@ -37,6 +37,9 @@ class PoolService:
     network_bytes_per_s: float = float("nan")
     host: HostTier | None = None
     """Where evicted prefixes go; None: nowhere."""
+    draft: CompiledStep | None = None
+    """A pass of the draft model or head at its own layout, where the deployment speculates; None: drafts cost
+    nothing. A prefill pool has one too if the draft has a KV cache of its own to fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,22 @@ class StepBounds:
     batch: int
 
 
+def draft_bounds(pool: PoolDeployment) -> StepBounds:
+    """The bounds of `compile_step` for the draft of a pool, which sees one token of a sequence at a time."""
+    return step_bounds(replace(pool, speculation=None))
+
+
 def step_bounds(pool: PoolDeployment) -> StepBounds:
     """The bounds of `compile_step` for a pool.
 
     The law sees the largest decode batch and the largest prefill of any rank. On one rank their sum is
     within the chunk; with attention data parallelism they may be of two ranks. A decode pool has no
-    token budget, and decodes that never share a step with prefill need none: the cap alone bounds these.
+    token budget, and decodes that never share a step with prefill need none: the cap alone bounds these. A
+    speculating sequence has its drafts in the step, so decodes alone may exceed the budget.
     """
     shared = pool.role != "decode" and pool.scheduling.mixing == "decode_first"
-    batch = min(pool.batch_cap, pool.chunk_tokens) if shared else pool.batch_cap
+    verify = 1 + (pool.speculation.draft_tokens if pool.speculation else 0)
+    batch = verify * (min(pool.batch_cap, pool.chunk_tokens) if shared else pool.batch_cap)
     prefill = 0 if pool.role == "decode" else pool.chunk_tokens
     rank_tokens = max(prefill, batch) if pool.layout.dp == 1 else prefill + batch
-    return StepBounds(rank_tokens, pool.layout.dp * max(prefill, batch), pool.batch_cap)
+    return StepBounds(rank_tokens, pool.layout.dp * max(prefill, batch), verify * pool.batch_cap)

@@ -20,12 +20,13 @@ from llmopt_simulator.checks import check_inputs
 from llmopt_simulator.fleet import nobody_holds, tournaments
 from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
-from llmopt_simulator.kernel.engine import Laws, PoolLaw
+from llmopt_simulator.kernel.laws import Laws, PoolLaw
 from llmopt_simulator.kernel.settings import SETTINGS
 from llmopt_simulator.links import link_records, set_host_tiers
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.policies import order_keys, queue_limit, set_scheduling
 from llmopt_simulator.service import PoolService, ServiceModel
+from llmopt_simulator.speculating import agenda_steps, set_speculation, speculation_stream, survivals
 
 ROUTERS: Final = {
     "round_robin": k.ROUND_ROBIN,
@@ -61,7 +62,8 @@ def lay_out(
     set_host_tiers(ranks, deployment, service.pools, requests.block_tokens)
     nodes, hash_bits = _cache_sizes(ranks, deployment, requests)
     _place_caches(ranks, nodes, 1 << hash_bits)
-    settings = _settings(workload, deployment, service, options, hash_bits)
+    set_speculation(ranks, engines, deployment, service, agenda_steps(requests, deployment))
+    settings = _settings(workload, deployment, service, options, hash_bits, seed)
     records = _requests(requests, blocks)
     if deployment.prefix_cache:
         records["answer_start"], records["answer_blocks"] = answer_blocks(workload)
@@ -71,7 +73,9 @@ def lay_out(
     state.world["stale"], state.ranks["stale"] = deployment.pools[0].ranks, True
     state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     set_first_arrival(state, workload)
-    return state._replace(log=np.zeros(log_steps, shapes.STEP)), _laws(service)
+    return state._replace(log=np.zeros(log_steps, shapes.STEP), survival=survivals(deployment)), _laws(
+        service
+    )
 
 
 def shareable_blocks(requests: Requests) -> NDArray[np.int64]:
@@ -81,7 +85,8 @@ def shareable_blocks(requests: Requests) -> NDArray[np.int64]:
 
 def _laws(service: ServiceModel) -> Laws:
     front, back = service.pools[0].step, service.pools[-1].step
-    return Laws(PoolLaw(front.arrays(), front.scratch()), PoolLaw(back.arrays(), back.scratch()))
+    drafts = [pool.draft or pool.step for pool in (service.pools[0], service.pools[-1])]
+    return Laws(*(PoolLaw(step.arrays(), step.scratch()) for step in (front, back, *drafts)))
 
 
 def _settings(
@@ -90,6 +95,7 @@ def _settings(
     service: ServiceModel,
     options: SimulationOptions,
     hash_bits: int,
+    seed: int,
 ) -> k.Records:
     transfer = service.transfer
     values = {
@@ -103,6 +109,8 @@ def _settings(
         "queue_limit": queue_limit(deployment),
         "grows": deployment.pools[0].scheduling.growth is not None,
         "block_tokens": workload.requests.block_tokens,
+        "ring": agenda_steps(workload.requests, deployment),
+        "stream": speculation_stream(seed),
         "hash_bits": hash_bits,
         "router": ROUTERS[deployment.router],
         "cache_threshold": float(options.cache_threshold),
@@ -220,7 +228,9 @@ def _allocate(
         table=np.full(front << hash_bits, k.NONE, np.int64),
         scratch=np.zeros(max(1, int(requests["blocks"].max())), np.int64),
         completions=np.zeros(int(np.minimum(ranks["batch_cap"], len(requests)).sum()), np.int64),
-        growth=np.zeros(int((ranks["page_tokens"] * ranks["grows"]).sum()), np.int64),
+        growth=np.zeros(int((ranks["growth_period"] * ranks["grows"]).sum()), np.int64),
+        agenda=np.zeros((rank_count * int(settings["ring"][0]), int(ranks["verify"].max()) + 1), np.int32),
+        survival=np.zeros(0),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
         flows=np.zeros(_most_flows(settings, requests, ranks), shapes.FLOW),
         links=links,

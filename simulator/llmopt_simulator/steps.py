@@ -15,7 +15,7 @@ from llmopt_simulator.setup import lay_out
 
 
 def logged_steps(run: Run) -> k.Records:
-    """The steps of all engines ordered by start, fields as in `kernel.records.STEP`; 56 bytes a step.
+    """The steps of all engines ordered by start, fields as in `kernel.records.STEP`; 64 bytes a step.
 
     Raises `InvariantError` when the repeated run differs from the first.
     """

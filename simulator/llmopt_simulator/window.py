@@ -127,7 +127,7 @@ def _in_progress(state: k.State, time_s: float) -> NDArray[np.float64]:
         elapsed_s = time_s - (engine["run_start_s"] if done == 0 else state.run_ends_s[e, done - 1])
         totals[e, k.BUSY_S] = elapsed_s
         totals[e, k.BATCH_S] = elapsed_s * engine["decodes"]
-        totals[e, k.PREFILL_S] = elapsed_s * (engine["tokens"] > engine["decodes"])
+        totals[e, k.PREFILL_S] = elapsed_s * (engine["prefill"] > 0)
         totals[e, k.DECODE_S] = elapsed_s * (engine["decodes"] > 0)
     return totals
 

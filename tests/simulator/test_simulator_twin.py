@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmopt_simulator.kernel import state as k
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.run import Run, simulate
 
@@ -14,15 +15,16 @@ CASES = 400
 SCHEDULED = 400
 STARVED = 300
 CACHED = 300
+DRAFTED = 300
 
 
 def check_case(case: int, make, load_helper, kind: str) -> Run:
-    """One random system: `plain`, `scheduled` by drawn options, `starved` of growing pages, `cached`."""
+    """One random system: `plain`, `scheduled`, `starved` of growing pages, `cached`, `drafted`."""
     cases, rng = load_helper("twin_cases"), np.random.default_rng(case)
     workload, deployment = cases.random_workload(rng, int(rng.choice([8, 40]))), cases.random_deployment(rng)
-    if kind == "starved":
+    if kind == "starved" or (kind == "drafted" and case % 3 == 0):
         workload, deployment = cases.starved(rng, workload)
-    if kind == "scheduled":
+    if kind == "scheduled" or (kind == "drafted" and case % 3 == 1):
         deployment = cases.with_scheduling(rng, deployment)
     if kind == "cached":
         deployment = cases.with_caching(rng, cases.with_scheduling(rng, deployment))
@@ -33,10 +35,13 @@ def check_case(case: int, make, load_helper, kind: str) -> Run:
     service = cases.random_service(rng, make, deployment.pools, kind != "plain" and rng.random() < 0.3)
     if kind == "cached" and rng.random() < 0.7:
         service = cases.with_hosts(rng, service)
+    if kind == "drafted":
+        deployment, service = cases.with_speculation(rng, make, deployment, service)
     thresholds = (float(rng.uniform(0, 1)), float(rng.integers(0, 6)), float(rng.uniform(1, 2)))
     options = SimulationOptions(*thresholds)
     run = simulate(workload, deployment, service, case, options)
-    twin = cases.run_twin(load_helper, workload, deployment, service, thresholds)
+    stream = int(run.state.settings["stream"][0])
+    twin = cases.run_twin(load_helper, workload, deployment, service, thresholds, stream)
     cases.assert_equal(run, twin, case)
     return run
 
@@ -68,8 +73,17 @@ def test_kernel_equals_the_twin_under_every_cache(start: int, make, load_helper)
     assert sum(int(run.host_hit_tokens.sum()) for run in runs) > 100
 
 
+@pytest.mark.parametrize("start", range(0, DRAFTED, 100))
+def test_kernel_equals_the_twin_when_it_speculates(start: int, make, load_helper) -> None:
+    """Drafts of up to four tokens, free or with a model of their own; growing and short of pages too."""
+    runs = [check_case(case, make, load_helper, "drafted") for case in range(start, start + 100)]
+    totals = sum(run.state.totals.sum(axis=0) for run in runs)
+    assert totals[k.DECODE_TOKENS] > 1.3 * totals[k.DECODED]
+    assert sum(int(run.state.world["retractions"][0]) for run in runs) > 50
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "scheduled", "starved", "cached"])
+@pytest.mark.parametrize("kind", ["plain", "scheduled", "starved", "cached", "drafted"])
 def test_kernel_equals_the_twin_on_many_more(make, load_helper, kind: str) -> None:
     for case in range(CASES, CASES + 4000):
         check_case(case, make, load_helper, kind)

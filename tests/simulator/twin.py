@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 from simulator_twin_links import Flow, Links
 from simulator_twin_ranks import Batching, Engine, Rank, Request
+from simulator_twin_speculation import draft_seconds, tokens_made
 
 from llmopt_problems.deployment import Deployment
 from llmopt_problems.traffic.requests import Workload
 from llmopt_simulator.service import HostTier
 
-StepSeconds = Callable[[int, float, int, float, int, int, float, float], float]
-"""b, K, p, A, N, h, C, Q of a step to its seconds."""
+StepSeconds = Callable[..., float]
+"""b, K, p, A, N, h, C, Q of a step, and tokens that a decode has in it, to its seconds."""
 
 
 def rank_link(rank: Rank | None, side: int) -> object:
@@ -38,7 +39,12 @@ class Twin:
         thresholds: tuple[float, float, float] = (0.5, 32.0, 1.0001),
         granules: tuple[int, ...] = (1, 1),
         hosts: tuple[HostTier | None, ...] = (None, None),
+        drafts: tuple[StepSeconds | None, ...] = (None, None),
+        stream: int = 0,
     ) -> None:
+        self.drafts, self.stream = drafts, stream
+        speculation = deployment.pools[-1].speculation
+        self.survival = speculation.survival if speculation else ()
         self.now = 0.0
         self.deployment, self.seconds, self.link, self.thresholds = deployment, seconds, link, thresholds
         self.block = workload.requests.block_tokens
@@ -105,6 +111,7 @@ class Twin:
             for _ in range(pool.instances):
                 for _ in range(pool.layout.pp):
                     engine = Engine(len(self.engines), number == 1, pool.scheduling)
+                    engine.verify += pool.speculation.draft_tokens if pool.speculation else 0
                     self.engines.append(engine)
                     for place in range(pool.layout.dp):
                         capacity = capacities[number] // pages[number]
@@ -251,23 +258,29 @@ class Twin:
             self.batching.plan(rank, self.now)
         self.load()
         loads = [(len(r.active), sum(t for _, t in r.shares), r) for r in engine.ranks]
-        total = sum(b + p for b, p, _ in loads)
-        if total == 0:
+        if sum(b + p for b, p, _ in loads) == 0:
             return
-        seconds = self.seconds[1 if engine.decode_pool else 0](
-            max(b for b, _, _ in loads),
-            float(max(sum(q.input + q.emitted for q in r.active) for _, _, r in loads)),
-            max(p for _, p, _ in loads),
-            max(r.work() for _, _, r in loads),
-            total,
-            max(b + len(r.shares) for b, _, r in loads),
-            max(r.granules() for _, _, r in loads),
-            max(r.squares() for _, _, r in loads),
-        )
+        seconds = self.step_seconds(engine, loads)
         overhead = engine.rules.step_overhead_s
         seconds = max(seconds, overhead) if engine.rules.overlapped else seconds + overhead
         engine.opened = math.inf
         engine.start, engine.end = self.now, self.now + seconds
+
+    def step_seconds(self, engine: Engine, loads: list[tuple[int, int, Rank]]) -> float:
+        verify, b = engine.verify, max(b for b, _, _ in loads)
+        context = float(max(sum(q.input + q.emitted for q in r.active) for _, _, r in loads))
+        p, work = max(p for _, p, _ in loads), max(r.work() for _, _, r in loads)
+        total = sum(verify * b + p for b, p, _ in loads)
+        heads = max(verify * b + len(r.shares) for b, _, r in loads)
+        rest = max(r.granules() for _, _, r in loads), max(r.squares() for _, _, r in loads)
+        number = 1 if engine.decode_pool else 0
+        law, draft = self.seconds[number], self.drafts[number]
+        seconds = law(b, context + (verify - 1) * b, p, work, total, heads, *rest, verify)
+        if draft is None:
+            return seconds
+        decodes = sum(b for b, _, _ in loads)
+        seen = total - (verify - 1) * decodes, heads - (verify - 1) * b
+        return seconds + draft_seconds(draft, verify, (b, context, p, work, *seen, *rest), decodes)
 
     def end(self, engine: Engine) -> None:
         if engine.end is None:
@@ -279,7 +292,8 @@ class Twin:
         for rank in engine.ranks:
             self.batching.decoded(rank)
             for request in rank.active:
-                self.token(request)
+                made = tokens_made(self.survival, self.stream, request.number, request.emitted, request.left)
+                self.token(request, made)
             for request in sorted(rank.active, key=lambda q: q.number):
                 if request.left == 0:
                     rank.decoding.remove(request)
@@ -306,12 +320,12 @@ class Twin:
         else:
             self.finish(request)
 
-    def token(self, request: Request) -> None:
+    def token(self, request: Request, count: int = 1) -> None:
         if request.emitted == 0:
             request.first = self.now
         else:
-            request.latencies.append(self.now - request.last)
-        request.emitted += 1
+            request.latencies += [(self.now - request.last) / count] * count
+        request.emitted += count
         request.last = self.now
 
     def finish(self, request: Request) -> None:

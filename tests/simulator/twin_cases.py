@@ -12,10 +12,11 @@ from llmopt_calibration.grid import Grid
 from llmopt_calibration.lowering import lower
 from llmopt_calibration.step.symbols import StepSymbols
 from llmopt_problems.deployment import Caching, Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
+from llmopt_problems.speculation import Speculation
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.run import Run
-from llmopt_simulator.service import HostTier, KvTransfer, PoolService, ServiceModel
+from llmopt_simulator.service import HostTier, KvTransfer, ServiceModel
 
 
 def random_workload(rng: np.random.Generator, longest: int) -> Workload:
@@ -188,25 +189,55 @@ def with_hosts(rng: np.random.Generator, service: ServiceModel) -> ServiceModel:
     return replace(service, pools=tuple(pools))
 
 
-def python_law(service: PoolService):
-    arrays, scratch = service.step.arrays(), service.step.scratch()
+def python_law(step: CompiledStep):
+    arrays, scratch = step.arrays(), step.scratch()
     return lambda *state: step_seconds(arrays, scratch, *state)
 
 
-def run_twin(load_helper, workload: Workload, deployment: Deployment, service: ServiceModel, thresholds):
+def with_speculation(
+    rng: np.random.Generator, make, deployment: Deployment, service: ServiceModel
+) -> tuple[Deployment, ServiceModel]:
+    """The same deployment, speculating in the pool that decodes, mostly with a draft that costs something."""
+    chances = rng.choice([0.0, 0.3, 0.8, 1.0], int(rng.integers(1, 5)))
+    last = deployment.pools[-1]
+    if last.scheduling.growth is not None:
+        growth = replace(last.scheduling.growth, spare_page=False)
+        last = replace(last, scheduling=replace(last.scheduling, growth=growth))
+    last = replace(last, speculation=Speculation(tuple(chances.tolist())))
+    deployment = replace(deployment, pools=(*deployment.pools[:-1], last))
+    drafted, pools = rng.random() < 0.8, []
+    for pool, its_service in zip(deployment.pools, service.pools, strict=True):
+        law = {name: float(rng.uniform(0.001, 0.02)) for name in ("n", "N", "h", "K", "p", "A")}
+        step = make.compiled(pool, 0.05, **law)
+        draft = make.compiled(replace(pool, speculation=None), 0.02, n=0.003, K=1e-3, h=0.01, p=1e-3)
+        pools.append(replace(its_service, step=step, draft=draft if drafted else None))
+    return deployment, replace(service, pools=tuple(pools))
+
+
+def run_twin(
+    load_helper,
+    workload: Workload,
+    deployment: Deployment,
+    service: ServiceModel,
+    thresholds,
+    stream: int = 0,
+):
     link = service.transfer
     load_helper("twin_ranks")
     load_helper("twin_links")
+    load_helper("twin_speculation")
     twin = load_helper("twin").Twin(
         workload,
         deployment,
-        tuple(python_law(pool) for pool in service.pools),
+        tuple(python_law(pool.step) for pool in service.pools),
         tuple(pool.kv_capacity_tokens for pool in service.pools),
         tuple(pool.page_tokens for pool in service.pools),
         (link.latency_s, link.bytes_per_token, link.sender_bytes_per_s, link.receiver_bytes_per_s),
         thresholds,
         tuple(pool.step.granule for pool in service.pools),
         tuple(pool.host for pool in service.pools),
+        tuple(python_law(pool.draft) if pool.draft else None for pool in service.pools),
+        stream,
     )
     twin.run()
     return twin

@@ -67,6 +67,7 @@ class Engine:
     steps: int = 0
     opened: float = math.inf
     alarm: float | None = None
+    verify: int = 1  # tokens that a decode has in a step
 
 
 @dataclass(eq=False)
@@ -147,17 +148,19 @@ class Batching:
 
     def need(self, rank: Rank, request: Request) -> int:
         whole = not self.split and rank.engine.rules.growth is None
-        return self.pages(rank, request, request.prompt + (request.output if whole else 0))
+        answer = request.output + rank.engine.verify - 1 if whole else 0
+        return self.pages(rank, request, request.prompt + answer)
 
     def never_fits(self, rank: Rank, request: Request) -> bool:
         growth = rank.engine.rules.growth
         if growth is None:
             return self.need(rank, request) > rank.capacity
         kept = math.floor(growth.watermark * rank.capacity) + growth.spare_page
-        return self.pages(rank, request, request.input + request.output) + kept > rank.capacity
+        most = request.input + request.output + rank.engine.verify - 1
+        return self.pages(rank, request, most) + kept > rank.capacity
 
     def decode_need(self, rank: Rank, request: Request) -> int:
-        return math.ceil((request.input + request.output) / rank.page)
+        return math.ceil((request.input + request.output + rank.engine.verify - 1) / rank.page)
 
     def match(self, rank: Rank, request: Request) -> int:
         limit = min(len(request.blocks), (request.prompt - 1) // self.block)
@@ -213,7 +216,7 @@ class Batching:
         else:
             self.grow(rank)
             rank.active = list(rank.decoding)
-            self.prefill(rank, rank.chunk - len(rank.active), now)
+            self.prefill(rank, rank.chunk - len(rank.active) * rank.engine.verify, now)
 
     def prefill(self, rank: Rank, budget: int, now: float) -> None:
         for request in rank.prefilling:
@@ -282,7 +285,8 @@ class Batching:
             return 0
         if not rank.running():
             rank.share = growth.conservativeness
-        own = self.pages(rank, request, request.prompt + math.ceil(rank.share * request.left))
+        output = math.ceil(rank.share * request.left) + rank.engine.verify - 1
+        own = self.pages(rank, request, request.prompt + output)
         others = math.ceil(rank.share * sum(q.left for q in rank.running()) / rank.page)
         return own - self.need(rank, request) + others + math.floor(growth.watermark * rank.capacity)
 
@@ -311,7 +315,7 @@ class Batching:
     def opened(self, rank: Rank, request: Request) -> int:
         """Pages that the next token of a decode wants."""
         held = len(request.blocks) * self.block_pages(rank) + request.private
-        return self.pages(rank, request, request.input + request.emitted) - held
+        return self.pages(rank, request, request.input + request.emitted + rank.engine.verify - 1) - held
 
     def retract(self, rank: Rank) -> None:
         self.retractions += 1

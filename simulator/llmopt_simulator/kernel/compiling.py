@@ -26,6 +26,9 @@ entry = njit(cache=True, nogil=True, _nrt=False)
 inner = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 """Compiles what only the kernel calls, into the place where it is called."""
 
+apart = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Compiles once what the kernel calls seldom: every copy of it would take its time to compile."""
+
 
 def source_fingerprint() -> str:
     """Eight hexadecimal digits that change with the kernel's sources and the step law's."""

@@ -9,34 +9,25 @@ what they add up to is recorded at once; only their latencies are looked at one 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from llmopt_calibration.compiled import StepArrays, decode_seconds, fixed_seconds, step_work
-from llmopt_calibration.curve import Scratch
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop, set_event
 from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
-from llmopt_simulator.kernel.recording import log_step, record_latency, record_steps
+from llmopt_simulator.kernel.laws import Laws, PoolLaw
+from llmopt_simulator.kernel.pricing import lead_rank, plan_ends, planned_work
+from llmopt_simulator.kernel.recording import (
+    log_step,
+    record_first_gaps,
+    record_gaps,
+    record_latency,
+    record_steps,
+)
 from llmopt_simulator.kernel.running import next_completion, running_requests
 from llmopt_simulator.kernel.scheduler import join_decode, may_admit, plan_step
-from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, NONE, RUN_STEPS, State
-
-
-class PoolLaw(NamedTuple):
-    """The step law of a pool."""
-
-    step: StepArrays
-    scratch: Scratch
-
-
-class Laws(NamedTuple):
-    """The step laws of the two pools (the same one twice when there is one pool)."""
-
-    front: PoolLaw
-    decode: PoolLaw
+from llmopt_simulator.kernel.speculation import forget_step, tokens_of_step
+from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
 
 
 @inner
@@ -66,21 +57,22 @@ def record_run(s: State, laws: Laws, e: int, steps: int) -> None:
     """Record the planned steps of engine `e` up to number `steps`; they have happened."""
     engine = s.engines[e]
     while engine.run_done < steps:
-        stop = engine.run_done + 1 if s.world[0].logged < len(s.log) else steps
+        alone = engine.verify > 1 or engine.drafts or s.world[0].logged < len(s.log)
+        stop = engine.run_done + 1 if alone else steps
         if engine.pool == 0:
-            _record(s, laws.front, e, stop)
+            _record(s, laws.front, laws.front_draft, e, stop)
         else:
-            _record(s, laws.decode, e, stop)
+            _record(s, laws.decode, laws.decode_draft, e, stop)
 
 
 @inner
-def _record(s: State, law: PoolLaw, e: int, stop: int) -> None:
-    """Record planned steps up to number `stop` at once; one alone while steps are logged."""
+def _record(s: State, law: PoolLaw, draft: PoolLaw, e: int, stop: int) -> None:
+    """Record planned steps up to number `stop` at once; one alone where they differ or are logged."""
     engine = s.engines[e]
     first, steps = engine.run_done, stop - engine.run_done
     start_s = engine.run_start_s if first == 0 else s.run_ends_s[e, first - 1]
     end_s = s.run_ends_s[e, stop - 1]
-    record_steps(s, e, steps, end_s - start_s, _work(s, law, e, steps))
+    record_steps(s, e, steps, end_s - start_s, planned_work(s, law, draft, e, steps))
     log_step(s, e, start_s, end_s)
     if engine.decodes > 0:
         _record_latencies(s, e, first, stop, start_s)
@@ -92,6 +84,9 @@ def _record(s: State, law: PoolLaw, e: int, stop: int) -> None:
 
 @inner
 def _record_latencies(s: State, e: int, first: int, stop: int, start_s: float) -> None:
+    if s.engines[e].verify > 1:
+        _record_gaps(s, e, first, s.run_ends_s[e, first] - start_s)
+        return
     tokens = s.engines[e].decodes
     late = s.engines[e].run_joined if first == 0 else 0
     for i in range(first, stop):
@@ -100,12 +95,23 @@ def _record_latencies(s: State, e: int, first: int, stop: int, start_s: float) -
 
 
 @inner
+def _record_gaps(s: State, e: int, first: int, seconds: float) -> None:
+    """Record the latencies of a speculating step; those of a run's first step were when it was planned."""
+    engine = s.engines[e]
+    for r in range(engine.rank_start, engine.rank_stop):
+        if first > 0 and s.ranks[r].step_decodes > 0:
+            record_gaps(s, r, seconds)
+
+
+@inner
 def _decode(s: State, r: int, steps: int, end_s: float) -> None:
-    """Every sequence of rank `r` has `steps` tokens more."""
+    """Every sequence of rank `r` has `steps` tokens more, or what it drew for one step that speculates."""
     rank = s.ranks[r]
-    rank.context += steps * rank.decodes
+    tokens = steps * tokens_of_step(s, r, rank.steps)
+    forget_step(s, r, rank.steps)
+    rank.context += tokens
+    rank.remaining -= tokens
     rank.steps += steps
-    rank.remaining -= steps * rank.decodes
     rank.decoded_s = end_s
     if rank.grows:
         take_growth(s, r, rank.steps)
@@ -190,8 +196,8 @@ def _combine_ranks(s: State, e: int) -> None:
         engine.work = max(engine.work, rank.step_work)
         engine.granules = max(engine.granules, rank.step_granules)
         engine.squares = max(engine.squares, rank.step_squares)
-        engine.heads = max(engine.heads, rank.step_decodes + rank.chunks)
-        engine.tokens += rank.step_decodes + rank.step_tokens
+        engine.heads = max(engine.heads, rank.step_decodes * engine.verify + rank.chunks)
+        engine.tokens += rank.step_decodes * engine.verify + rank.step_tokens
         engine.decodes += rank.step_decodes
 
 
@@ -203,37 +209,21 @@ def _plan_run(s: State, laws: Laws, e: int, now_s: float) -> None:
     engine.run_start_s = now_s
     engine.run_done = 0
     engine.run_steps = _steps_until_change(s, e)
-    engine.lead = _lead_rank(s, e, engine.run_steps)
-    takes_time = _plan_ends(s, laws.front, e) if engine.pool == 0 else _plan_ends(s, laws.decode, e)
+    engine.lead = lead_rank(s, e, engine.run_steps)
+    if engine.pool == 0:
+        takes_time = plan_ends(s, laws.front, laws.front_draft, e)
+    else:
+        takes_time = plan_ends(s, laws.decode, laws.decode_draft, e)
     if not takes_time:  # no time, infinite time, or NaN beyond the tables
         _fault(s, e, FAULT_STEP)
         return
     set_event(s, e, s.run_ends_s[e, engine.run_steps - 1])
     engine.run_joined = 0
     for r in range(engine.rank_start, engine.rank_stop):
-        if s.ranks[r].step_decodes > 0:
+        if s.ranks[r].step_decodes > 0 and engine.verify > 1:
+            record_first_gaps(s, r, s.run_ends_s[e, 0])
+        elif s.ranks[r].step_decodes > 0:
             engine.run_joined += _record_waits(s, r, now_s, s.run_ends_s[e, 0])
-
-
-@inner
-def _plan_ends(s: State, law: PoolLaw, e: int) -> bool:
-    """Plan when each step of a run ends; False if one has no duration."""
-    x, step, scratch = s.engines[e], law.step, law.scratch
-    context = _context(s, e, 0.0) if x.batch > 0 else 0.0
-    fixed_s = fixed_seconds(
-        step, scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
-    )
-    end_s = x.run_start_s
-    for i in range(x.run_steps):
-        seconds = fixed_s
-        if x.batch > 0:
-            seconds += decode_seconds(step, scratch, x.batch, _context(s, e, float(i)))
-        seconds = max(seconds, x.overhead_s) if x.overlapped else seconds + x.overhead_s
-        if not (end_s < end_s + seconds < np.inf):  # NaN, endless, or too short to move the clock
-            return False
-        end_s += seconds
-        s.run_ends_s[e, i] = end_s
-    return True
 
 
 @inner
@@ -267,56 +257,6 @@ def _steps_until_change(s: State, e: int) -> int:
             steps = min(steps, next_completion(s, r))
             steps = steps_with_pages(s, r, steps) if s.ranks[r].grows else steps
     return steps
-
-
-@inner
-def _lead_rank(s: State, e: int, steps: int) -> int:
-    """The rank that has the longest context in all of `steps` decode steps, NONE if that changes.
-
-    Contexts grow along lines, so the rank that leads in the first and in the last step leads between them.
-    """
-    engine = s.engines[e]
-    if engine.rank_stop - engine.rank_start == 1:
-        return engine.rank_start
-    first = _longest(s, e, 0.0)
-    return first if first == _longest(s, e, steps - 1.0) else NONE
-
-
-@inner
-def _longest(s: State, e: int, ahead: float) -> int:
-    """The first rank with the longest context `ahead` decode steps from what is recorded."""
-    engine, longest, best = s.engines[e], -1.0, s.engines[e].rank_start
-    for r in range(engine.rank_start, engine.rank_stop):
-        context = s.ranks[r].context + ahead * s.ranks[r].decodes
-        if s.ranks[r].step_decodes > 0 and context > longest:
-            longest, best = context, r
-    return best
-
-
-@inner
-def _context(s: State, e: int, ahead: float) -> float:
-    """The largest total context of a rank, `ahead` decode steps from what is recorded."""
-    lead = s.engines[e].lead
-    lead = _longest(s, e, ahead) if lead == NONE else lead
-    return s.ranks[lead].context + ahead * s.ranks[lead].decodes
-
-
-@inner
-def _work(s: State, law: PoolLaw, e: int, steps: int) -> tuple[float, float, float]:
-    """FLOP and bytes of the next planned steps; of a line, its value at the mean times their number."""
-    x, scratch = s.engines[e], law.scratch
-    terms = 1 if x.lead != NONE and law.step.linear_work else steps
-    flops = hbm_bytes = network_bytes = 0.0
-    for i in range(terms):
-        context = _context(s, e, i + 0.5 * (steps / terms - 1.0)) if x.batch > 0 else 0.0
-        work = step_work(
-            law.step, scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
-        )
-        flops += work[0]
-        hbm_bytes += work[1]
-        network_bytes += work[2]
-    equal = steps / terms
-    return equal * flops, equal * hbm_bytes, equal * network_bytes
 
 
 @inner

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop
 from llmopt_simulator.kernel.prefix_cache import evict, unlock_path
 from llmopt_simulator.kernel.running import leave_running, running_requests
+from llmopt_simulator.kernel.speculation import draw_tokens, enter, produced_before
 from llmopt_simulator.kernel.state import State
 from llmopt_simulator.kernel.waiting import enqueue_first
 
@@ -51,21 +52,54 @@ def give_pages(s: State, r: int, pages: int) -> None:
 
 
 @inner
-def opens_page(s: State, r: int, request: int) -> int:
+def _opens_page(s: State, r: int, request: int) -> int:
     """The class of decode steps, as an index of `growth`, at which a running sequence opens a page."""
     q, rank = s.requests[request], s.ranks[r]
-    joined = q.ends - (q.input_tokens + q.output_tokens - q.prompt_tokens - 1)
     rest = q.prompt_tokens - q.blocks * s.settings[0].block_tokens
-    return rank.growth + (joined - rest) % rank.page_tokens
+    return rank.growth + (q.begins - rest) % rank.page_tokens
+
+
+@apart
+def enter_growth(s: State, r: int, request: int, change: int) -> None:
+    """Count a sequence that has joined (or strike it: -1) where it opens pages, from the steps not taken on.
+
+    One that speculates opens pages at steps of its own: those of its drafts too, and several in one step.
+    """
+    rank = s.ranks[r]
+    if not rank.grows:
+        return
+    if rank.verify == 1:
+        s.growth[_opens_page(s, r, request)] += change
+        return
+    q = s.requests[request]
+    begin = max(q.begins, rank.grown)
+    produced = produced_before(s, r, request, begin)
+    held = _held_before(s, r, request, begin)
+    for step in range(begin, q.ends):
+        pages = pages_of(s, r, request, q.input_tokens + produced + rank.verify - 1)
+        s.growth[rank.growth + step % rank.growth_period] += change * (pages - held)
+        produced += draw_tokens(s, request, produced)
+        held = pages
 
 
 @inner
-def settle(s: State, r: int, request: int, tokens: int) -> None:
-    """Book the pages that a sequence has opened since it joined as its own; it leaves with `tokens` of KV."""
-    q = s.requests[request]
-    if s.ranks[r].grows:
-        s.growth[opens_page(s, r, request)] -= 1
-        q.private_pages += pages_of(s, r, request, tokens) - pages_of(s, r, request, q.prompt_tokens)
+def _held_before(s: State, r: int, request: int, step: int) -> int:
+    """Pages of a running sequence before decode step number `step` of its rank takes more."""
+    q, rank = s.requests[request], s.ranks[r]
+    if step == q.begins:
+        return pages_of(s, r, request, q.prompt_tokens)
+    drafted = q.input_tokens + produced_before(s, r, request, step - 1) + rank.verify - 1
+    return pages_of(s, r, request, drafted)
+
+
+@apart
+def settle(s: State, r: int, request: int) -> None:
+    """Book the pages that a sequence has opened since it joined as its own; it leaves the batch."""
+    q, rank = s.requests[request], s.ranks[r]
+    if rank.grows:
+        enter_growth(s, r, request, -1)
+        held = _held_before(s, r, request, min(rank.steps, q.ends))
+        q.private_pages += held - pages_of(s, r, request, q.prompt_tokens)
 
 
 @inner
@@ -74,10 +108,13 @@ def take_growth(s: State, r: int, until: int) -> None:
     rank = s.ranks[r]
     note_pages(s, r)
     while rank.grown < until:
-        pages = s.growth[rank.growth + rank.grown % rank.page_tokens]
+        index = rank.growth + rank.grown % rank.growth_period
+        pages = s.growth[index]
         if pages > 0:
             evict(s, r, pages)
             take_pages(s, r, pages)
+        if rank.verify > 1:
+            s.growth[index] = 0
         rank.grown += 1
 
 
@@ -103,7 +140,7 @@ def steps_with_pages(s: State, r: int, most: int) -> int:
     for i in range(1, most):
         if not _fits(s, r, rank.steps + i, available):
             return i
-        available -= s.growth[rank.growth + (rank.steps + i) % rank.page_tokens]
+        available -= s.growth[rank.growth + (rank.steps + i) % rank.growth_period]
     return most
 
 
@@ -126,10 +163,10 @@ def _fits(s: State, r: int, step: int, available: int) -> bool:
     rank = s.ranks[r]
     if rank.decodes == 0:
         return True
-    index = rank.growth + step % rank.page_tokens
+    index = rank.growth + step % rank.growth_period
     if not rank.spare_page:
         return s.growth[index] <= available
-    return s.growth[index] - (opens_page(s, r, rank.newest) == index) < available
+    return s.growth[index] - (_opens_page(s, r, rank.newest) == index) < available
 
 
 @inner
@@ -159,9 +196,9 @@ def _retract(s: State, r: int) -> None:
 def _stop_decoding(s: State, r: int, request: int) -> None:
     """Take a sequence out of the decode batch; what it has produced becomes part of its prompt."""
     q, rank = s.requests[request], s.ranks[r]
-    left = q.ends - rank.steps
-    tokens = q.input_tokens + q.output_tokens - left
-    settle(s, r, request, tokens - 1)  # the KV of its latest token has not been computed
+    tokens = q.input_tokens + produced_before(s, r, request, rank.steps)
+    enter(s, r, request, rank.steps, -1)
+    settle(s, r, request)
     if rank.joined == 0:
         q.token_s = rank.decoded_s
     leave_running(s, r, request)

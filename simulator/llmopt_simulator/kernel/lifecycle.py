@@ -12,10 +12,11 @@ import numpy as np
 from llmopt_simulator.kernel.arrivals import answered, take_arrival
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.contest import change_outstanding, note_pages
-from llmopt_simulator.kernel.engine import Laws, record_run, wake
+from llmopt_simulator.kernel.engine import record_run, wake
 from llmopt_simulator.kernel.events import first, pop, push, set_event
 from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
 from llmopt_simulator.kernel.kv_transfer import begin_transfer, enter_links
+from llmopt_simulator.kernel.laws import Laws
 from llmopt_simulator.kernel.links import end_flow, end_setup
 from llmopt_simulator.kernel.prefix_cache import release
 from llmopt_simulator.kernel.recording import count_requests, record_latency
@@ -224,7 +225,7 @@ def _end_decode(s: State, r: int, now_s: float) -> None:
     rank.context -= q.input_tokens + q.output_tokens
     rank.outputs -= q.output_tokens
     if not s.settings[0].disaggregated:
-        settle(s, r, request, q.input_tokens + q.output_tokens - 1)
+        settle(s, r, request)
         release(s, r, request, q.answer_blocks)
         _leave_rank(s, r, now_s)
     _finish(s, request, now_s)

@@ -6,8 +6,9 @@ import numpy as np
 
 from llmopt_simulator.kernel.arrivals import is_pause
 from llmopt_simulator.kernel.compiling import entry, inner
-from llmopt_simulator.kernel.engine import Laws, record_run, start_ready, steps_ended
+from llmopt_simulator.kernel.engine import record_run, start_ready, steps_ended
 from llmopt_simulator.kernel.events import arrival_source, link_source
+from llmopt_simulator.kernel.laws import Laws
 from llmopt_simulator.kernel.lifecycle import arrive, complete_flow, end_set_up, end_steps
 from llmopt_simulator.kernel.state import FAULT_CLOCK, FAULT_NONE, NONE, State
 

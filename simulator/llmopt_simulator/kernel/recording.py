@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.speculation import (
+    agenda_line,
+    draw_tokens,
+    produced_at_join,
+    tokens_of_step,
+)
 from llmopt_simulator.kernel.state import (
     BATCH_S,
     BUSY_S,
     CONTEXT_TOKENS,
     DECODE_S,
     DECODE_TOKENS,
+    DECODED,
     FLOPS,
     HBM_BYTES,
     ITL_BIN_BITS,
@@ -49,26 +56,38 @@ def record_latency(s: State, seconds: float, tokens: int) -> None:
 
 @inner
 def record_steps(s: State, e: int, steps: int, seconds: float, work: tuple[float, float, float]) -> None:
-    """Add equal steps of engine `e`, which took `seconds` and did `work` together, to its totals."""
+    """Add equal steps of engine `e`, which took `seconds` and did `work` together, to its totals.
+
+    Steps that speculate are not equal: they come one at a time.
+    """
     engine, totals = s.engines[e], s.totals[e]
-    context = 0
+    context = tokens = 0
     for r in range(engine.rank_start, engine.rank_stop):
         rank = s.ranks[r]
         if rank.step_decodes > 0:
             context += steps * rank.context + rank.decodes * (steps * (steps - 1) // 2)
+            tokens += steps * tokens_of_step(s, r, rank.steps)
     totals[BUSY_S] += seconds
     totals[STEPS] += steps
     totals[FLOPS] += work[0]
     totals[HBM_BYTES] += work[1]
     totals[NETWORK_BYTES] += work[2]
-    totals[DECODE_TOKENS] += steps * engine.decodes
-    totals[PREFILL_TOKENS] += steps * (engine.tokens - engine.decodes)
+    totals[DECODE_TOKENS] += tokens
+    totals[DECODED] += steps * engine.decodes
+    totals[PREFILL_TOKENS] += steps * prefill_tokens(s, e)
     totals[CONTEXT_TOKENS] += context
     totals[BATCH_S] += engine.decodes * seconds
-    if engine.tokens > engine.decodes:
+    if engine.prefill > 0:
         totals[PREFILL_S] += seconds
     if engine.decodes > 0:
         totals[DECODE_S] += seconds
+
+
+@inner
+def prefill_tokens(s: State, e: int) -> int:
+    """Prefill tokens of the planned step of engine `e`, over its ranks."""
+    engine = s.engines[e]
+    return engine.tokens - engine.decodes * engine.verify
 
 
 @inner
@@ -82,9 +101,37 @@ def log_step(s: State, e: int, start_s: float, end_s: float) -> None:
     step.start_s = start_s
     step.end_s = end_s
     step.decodes = engine.decodes
-    step.prefill_tokens = engine.tokens - engine.decodes
+    step.prefill_tokens = prefill_tokens(s, e)
     for r in range(engine.rank_start, engine.rank_stop):
         rank = s.ranks[r]
-        step.context += rank.context if rank.step_decodes > 0 else 0
+        if rank.step_decodes > 0:
+            step.context += rank.context
+            step.made += tokens_of_step(s, r, rank.steps)
         step.pages += rank.capacity_pages - rank.free_pages - rank.evictable_pages
     w.logged += 1
+
+
+@apart
+def record_gaps(s: State, r: int, seconds: float) -> None:
+    """Record a step's latencies: n tokens that come together share the time since the one before."""
+    line = agenda_line(s, r, s.ranks[r].steps)
+    for tokens in range(1, s.agenda.shape[1]):
+        record_latency(s, seconds / tokens, tokens * s.agenda[line, tokens])
+
+
+@apart
+def record_first_gaps(s: State, r: int, end_s: float) -> None:
+    """The same of a run's first step: who joined before it has had the latest token at a time of its own."""
+    rank, line = s.ranks[r], agenda_line(s, r, s.ranks[r].steps)
+    request = rank.newest
+    for _ in range(rank.joined):
+        q, tokens = s.requests[request], draw_tokens(s, request, produced_at_join(s, request))
+        record_latency(s, (end_s - q.token_s) / tokens, tokens)
+        s.agenda[line, tokens] -= 1
+        request = q.previous
+    record_gaps(s, r, end_s - rank.decoded_s)
+    request = rank.newest
+    for _ in range(rank.joined):
+        s.agenda[line, draw_tokens(s, request, produced_at_join(s, request))] += 1
+        request = s.requests[request].previous
+    rank.joined = 0

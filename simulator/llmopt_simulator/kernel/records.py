@@ -53,6 +53,7 @@ STEP: Final = np.dtype(
         ("start_s", "f8"),
         ("end_s", "f8"),
         ("decodes", "i8"),  # sequences that got a token, over the ranks
+        ("made", "i8"),  # tokens that they got, more where they speculate
         ("prefill_tokens", "i8"),
         ("context", "i8"),  # of the decodes
         ("pages", "i8"),  # KV pages in use over the ranks when the step was recorded

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import heap_pop, heap_push, heap_remove
+from llmopt_simulator.kernel.speculation import enter, steps_to_end
 from llmopt_simulator.kernel.state import NONE, State
 
 _REQUEST_BITS = 31
@@ -18,7 +19,9 @@ _REQUEST_BITS = 31
 def join_running(s: State, r: int, request: int) -> None:
     """Add a request that has its latest token, and wants more, to the decode batch of a rank."""
     q, rank = s.requests[request], s.ranks[r]
-    q.ends = rank.steps + q.input_tokens + q.output_tokens - q.prompt_tokens - 1
+    q.begins = rank.steps
+    q.ends = rank.steps + steps_to_end(s, r, request)
+    enter(s, r, request, q.begins, 1)
     heap_push(s.completions, rank.heap, rank.decodes, _key(s, request))
     rank.decodes += 1
     rank.joined += 1

@@ -4,6 +4,8 @@ Decode first: every decode, then prefill tokens in queue order up to the budget.
 while there is any, else the decodes. At most the last request in prefill is partial, because the next
 one is admitted only while the step has budget left.
 
+Speculating sequences take the tokens that they verify, and pages for their drafts too.
+
 Admission reserves pages for the whole input and output (the input alone in a prefill pool, whose requests
 leave with their KV). With growth it takes those of the prompt, and asks that a share of the output still to
 come would fit beside them. A first request that does not fit is tried again when something has changed:
@@ -17,7 +19,7 @@ import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import first, pop, push
-from llmopt_simulator.kernel.growth import make_room, opens_page, pages_of, take_pages
+from llmopt_simulator.kernel.growth import enter_growth, make_room, pages_of, take_pages
 from llmopt_simulator.kernel.kv_transfer import begin_load
 from llmopt_simulator.kernel.prefix_cache import (
     blocks_on_host,
@@ -44,7 +46,9 @@ def front_pages(s: State, r: int, request: int) -> int:
     """Pages that admission to a rank of the front pool reserves, hits included."""
     q = s.requests[request]
     whole = not (s.settings[0].disaggregated or s.ranks[r].grows)
-    return pages_of(s, r, request, q.prompt_tokens + (q.output_tokens if whole else 0))
+    return pages_of(
+        s, r, request, q.prompt_tokens + (q.output_tokens + s.ranks[r].verify - 1 if whole else 0)
+    )
 
 
 @inner
@@ -54,14 +58,15 @@ def most_pages(s: State, r: int, request: int) -> int:
     if not rank.grows:
         return front_pages(s, r, request)
     kept_free = rank.watermark_pages + (1 if rank.spare_page else 0)
-    return pages_of(s, r, request, q.input_tokens + q.output_tokens) + kept_free
+    return pages_of(s, r, request, q.input_tokens + q.output_tokens + rank.verify - 1) + kept_free
 
 
 @inner
 def decode_pages(s: State, r: int, request: int) -> int:
     """Pages that a request reserves on a rank of the decode pool, which caches no prefixes."""
     q, rank = s.requests[request], s.ranks[r]
-    return (q.input_tokens + q.output_tokens + rank.page_tokens - 1) // rank.page_tokens
+    tokens = q.input_tokens + q.output_tokens + rank.verify - 1
+    return (tokens + rank.page_tokens - 1) // rank.page_tokens
 
 
 @inner
@@ -80,14 +85,14 @@ def plan_step(s: State, r: int, now_s: float) -> None:
         if rank.grows:
             make_room(s, r)
         rank.step_decodes = rank.decodes
-        _plan_prefill(s, r, rank.decodes, now_s)
+        _plan_prefill(s, r, rank.decodes * rank.verify, now_s)
 
 
 @inner
 def may_admit(s: State, r: int) -> bool:
     """Whether the first waiting request of a rank may be admitted in the next step."""
     rank = s.ranks[r]
-    taken = 0 if rank.prefill_first else rank.decodes
+    taken = 0 if rank.prefill_first else rank.decodes * rank.verify
     return (
         not rank.full
         and s.queues[r].count > 0
@@ -169,7 +174,7 @@ def _kept_pages(s: State, r: int, request: int) -> int:
     if running_requests(s, r) == 0:
         rank.share = rank.share_start
     left = q.input_tokens + q.output_tokens - q.prompt_tokens
-    own = pages_of(s, r, request, q.prompt_tokens + int(np.ceil(rank.share * left)))
+    own = pages_of(s, r, request, q.prompt_tokens + int(np.ceil(rank.share * left)) + rank.verify - 1)
     others = int(np.ceil(rank.share * rank.remaining / rank.page_tokens))
     return own + others + rank.watermark_pages
 
@@ -225,5 +230,4 @@ def next_prefilled(s: State, r: int) -> int:
 def join_decode(s: State, r: int, request: int) -> None:
     """Add a request to the decode batch of a rank, and its growing pages to the counters."""
     join_running(s, r, request)
-    if s.ranks[r].grows:
-        s.growth[opens_page(s, r, request)] += 1
+    enter_growth(s, r, request, 1)

@@ -18,6 +18,8 @@ SETTINGS: Final = np.dtype(
         ("queue_limit", "i8"),
         ("grows", "?"),
         ("block_tokens", "i8"),
+        ("ring", "i8"),  # decode steps of the agenda
+        ("stream", "u8"),  # of the draws of speculation
         ("hash_bits", "i8"),
         ("router", "i8"),
         ("cache_threshold", "f8"),

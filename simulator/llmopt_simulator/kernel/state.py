@@ -60,8 +60,10 @@ CONTEXT_TOKENS: Final = 7
 BATCH_S: Final = 8
 PREFILL_S: Final = 9
 DECODE_S: Final = 10
-TOTALS: Final = 11
-"""Columns of an engine's totals. `CONTEXT_TOKENS` sums the context of every decoded token, `BATCH_S`
+DECODED: Final = 11
+TOTALS: Final = 12
+"""Columns of an engine's totals. `DECODED` counts the sequences of every decode step, which made
+`DECODE_TOKENS` (more where they speculate); `CONTEXT_TOKENS` sums their contexts, `BATCH_S`
 integrates the decode batch of all ranks over busy time, `PREFILL_S` and `DECODE_S` are the busy time of steps
 with prefill and of steps with decodes (a mixed step is in both)."""
 
@@ -111,7 +113,8 @@ REQUEST: Final = np.dtype(
         ("previous", "i8"),  # in the running list
         ("child", "i8"),  # in a queue that is ordered
         ("key", "i8"),  # its place there
-        ("ends", "i8"),  # decode step of its rank at which it is done
+        ("begins", "i8"),  # first decode step of its rank that it is in,
+        ("ends", "i8"),  # and the first that it is not
         ("token_s", "f8"),  # its latest token before it joined the running list
         ("retractions", "i8"),
         ("status", "i8"),
@@ -166,7 +169,9 @@ RANK: Final = np.dtype(
         ("full", "?"),  # the first waiting request did not fit, and nothing has changed since
         ("grows", "?"),
         ("spare_page", "?"),
-        ("growth", "i8"),  # start of its counters, see `growth`
+        ("growth", "i8"),  # start of its counters, see `growth`,
+        ("growth_period", "i8"),  # and their number
+        ("verify", "i8"),  # tokens of a decode that a step verifies: the drafts and one, or one
         ("grown", "i8"),  # decode steps whose pages have been taken
         ("watermark_pages", "i8"),
         ("remaining", "i8"),  # output that running requests have still to produce,
@@ -207,6 +212,8 @@ ENGINE: Final = np.dtype(
         ("squares", "f8"),
         ("tokens", "i8"),  # N: sum over the ranks
         ("decodes", "i8"),  # sum over the ranks
+        ("verify", "i8"),  # as of its ranks
+        ("drafts", "?"),  # a draft runs beside the model
         ("window_s", "f8"),
         ("window_requests", "i8"),
         ("opened_s", "f8"),  # when the window opened, infinite while none is open
@@ -274,7 +281,11 @@ class State(NamedTuple):
     completions: NDArray[np.int64]
     """Heaps of every rank: completion step × 2^31 + request."""
     growth: NDArray[np.int64]
-    """Decodes of every rank that grows, by the decode step (modulo the page) at which they open a page."""
+    """Pages that the decodes of every rank that grows open, by decode step modulo the rank's period."""
+    agenda: NDArray[np.int32]
+    """Shape (ranks × ring, most tokens of a step + 1): sequences by tokens, see `speculation`; or empty."""
+    survival: NDArray[np.float64]
+    """Shape (draft tokens,): of each, the probability that it and all before it are accepted."""
     run_ends_s: NDArray[np.float64]
     """Shape (engines, RUN_STEPS): ends of the planned steps."""
     flows: Records
