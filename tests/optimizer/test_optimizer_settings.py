@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from llmopt_calibration.memory import memory_law
 from llmopt_calibration.transfer import host_load_law
 from llmopt_optimizer.cli.deployment_text import parse_deployment
+from llmopt_optimizer.formulation.deployments import with_settings
 from llmopt_optimizer.loop.service import service_model, workbench
 from llmopt_optimizer.scenario import resolve
 from llmopt_problems import ProblemError, load
-from llmopt_problems.deployment import Caching, Layout
+from llmopt_problems.deployment import Caching, KvGrowth, Layout, Scheduling
 
 CACHE = ["search.cache={eviction: lfu, page_tokens: 32, host_memory: 64 GB}"]
 
@@ -35,3 +38,68 @@ def test_cache_settings_reach_the_simulator() -> None:
 def test_settings_of_a_cache_that_is_off_are_refused() -> None:
     with pytest.raises(ProblemError, match="prefix cache that is off"):
         load("quickstart", [*CACHE, "search.prefix_cache=false"])
+
+
+SCHEDULING = """search.scheduling={mixing: prefill_first, order: shortest_prompt, queue_limit: 50,
+  window: 5 ms, window_requests: 4, step_overhead: 2 ms, overlapped: false,
+  kv_growth: {conservativeness: 0.7, conservativeness_floor: 0.1, watermark: 2 %}}"""
+AGGREGATED = "search.modes=[aggregated]"
+
+
+def test_scheduling_settings_reach_the_deployments() -> None:
+    """Of `--deployment` and of assignments alike."""
+    problem = load("quickstart", [AGGREGATED, SCHEDULING])
+    expected = Scheduling(
+        "prefill_first",
+        "shortest_prompt",
+        (),
+        50,
+        0.005,
+        4,
+        0.002,
+        False,
+        KvGrowth(0.7, 0.1, 600, 0.02, False),
+    )
+    assert parse_deployment("tp=4", problem).pools[0].scheduling == expected
+    bare = replace(parse_deployment("tp=4", load("quickstart")), caching=Caching())
+    assert with_settings(bare, problem).pools[0].scheduling == expected
+
+
+def test_a_decode_pool_rejects_nothing() -> None:
+    problem = load("quickstart", ["search.scheduling={queue_limit: 50, step_overhead: 1 ms}"])
+    prefill, decode = parse_deployment("prefill.tp=2,decode.tp=2", problem).pools
+    assert (prefill.scheduling.queue_limit, decode.scheduling.queue_limit) == (50, None)
+    assert prefill.scheduling.step_overhead_s == decode.scheduling.step_overhead_s == 0.001
+
+
+CLASSES = """traffic={arrivals: {process: poisson, rate: 1 req/s}, classes: [
+  {name: batch, share: 0.5, input_tokens: {distribution: constant, value: 500},
+   output_tokens: {distribution: constant, value: 50}},
+  {name: chat, share: 0.5, input_tokens: {distribution: constant, value: 500},
+   output_tokens: {distribution: constant, value: 50}}]}"""
+
+
+def test_priorities_are_names_of_classes() -> None:
+    wanted = "search.scheduling={order: priority, priorities: [chat, batch]}"
+    problem = load("quickstart", [CLASSES, wanted])
+    assert parse_deployment("tp=4", problem).pools[0].scheduling.priorities == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        ([SCHEDULING], "growth-disaggregated"),
+        ([CLASSES, "search.scheduling={order: priority, priorities: [chat]}"], "priorities-classes"),
+        ([CLASSES, "search.scheduling={priorities: [chat, batch]}"], "priorities-unused"),
+        (["search.scheduling={window_requests: 4}"], "window-missing"),
+        (
+            [AGGREGATED, "search.scheduling.kv_growth={conservativeness: 0.2, conservativeness_floor: 0.5}"],
+            "growth-floor",
+        ),
+        (["search.scheduling.step_overhead=2"], "unit"),
+    ],
+)
+def test_scheduling_that_cannot_be(overrides: list[str], rule: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        load("quickstart", overrides)
+    assert any(rule in fault.rule for fault in caught.value.faults)

@@ -3,8 +3,8 @@
 Two shapes are understood. The long one is what `result.json` holds: `pools`, each with `role` and `layout`.
 The short one gives the keys of one pool (`tp=4,instances=2`), or of two with the role in front
 (`prefill.tp=4,decode.tp=8`). What is left out comes from the problem: its accelerator when it offers one, its
-router and prefix cache, the largest chunk and batch cap of its search; layouts default to one instance with
-every degree 1.
+router, prefix cache and scheduling, the largest chunk and batch cap of its search; layouts default to one
+instance with every degree 1.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from llmopt_optimizer.cli.outcome import InputError
+from llmopt_optimizer.formulation.deployments import scheduling_of
 from llmopt_problems import Problem
 from llmopt_problems.deployment import (
     Caching,
@@ -202,7 +203,7 @@ def _completed(document: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
     entries = document["pools"]
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError("--deployment: pools must be a list, each entry with keys and values")
-    pools = [{**_pool_defaults(problem), **entry} for entry in entries]
+    pools = [{**_pool_defaults(problem, entry.get("role")), **entry} for entry in entries]
     shared = {
         "mode": "aggregated" if len(entries) == 1 else "disaggregated",
         "router": problem.search.router,
@@ -212,7 +213,7 @@ def _completed(document: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
     return {**shared, **document, "pools": pools}
 
 
-def _pool_defaults(problem: Problem) -> dict[str, Any]:
+def _pool_defaults(problem: Problem, role: object) -> dict[str, Any]:
     offers = problem.hardware.accelerators
     accelerator = {"accelerator": offers[0].name} if len(offers) == 1 else {}
     search = problem.search
@@ -220,6 +221,7 @@ def _pool_defaults(problem: Problem) -> dict[str, Any]:
         **accelerator,
         "chunk_tokens": max(search.chunk_tokens.values),
         "batch_cap": max(search.batch_cap.values),
+        "scheduling": asdict(scheduling_of(problem, "decode" if role == "decode" else "serve")),
     }
 
 

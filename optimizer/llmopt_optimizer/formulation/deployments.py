@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from llmopt_optimizer.core.program import Assignment, Choice, Number
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, RouterPolicy
-from llmopt_problems.schema import Search
+from llmopt_problems import Problem
+from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, RouterPolicy, Scheduling
 
 PREFILL_BATCH_CAP = 256
 """Requests that a prefill rank holds at once. Not a decision: its KV pool and its token budget bind first."""
@@ -23,9 +23,17 @@ def deployment_of(assignment: Assignment, router: RouterPolicy, *, prefix_cache:
     return Deployment("disaggregated", pools, router, prefix_cache)
 
 
-def with_settings(deployment: Deployment, search: Search) -> Deployment:
+def with_settings(deployment: Deployment, problem: Problem) -> Deployment:
     """The deployment with the engine settings of a problem, which are no decisions."""
-    return replace(deployment, caching=search.cache.caching())
+    pools = tuple(replace(pool, scheduling=scheduling_of(problem, pool.role)) for pool in deployment.pools)
+    return replace(deployment, pools=pools, caching=problem.search.cache.caching())
+
+
+def scheduling_of(problem: Problem, role: Role) -> Scheduling:
+    """The scheduling of a pool; requests arrive, and may be rejected, at the first one only."""
+    classes = [each.name for each in problem.traffic.classes]
+    scheduling = problem.search.scheduling.scheduling(classes)
+    return replace(scheduling, queue_limit=None) if role == "decode" else scheduling
 
 
 def _split(assignment: Assignment) -> tuple[tuple[str, Choice], tuple[str, Choice]]:

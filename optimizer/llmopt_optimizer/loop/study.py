@@ -45,7 +45,7 @@ class Study:
         """The deployment that an assignment stands for."""
         search = self.scenario.problem.search
         chosen = deployment_of(assignment, search.router, prefix_cache=search.prefix_cache)
-        return with_settings(chosen, search)
+        return with_settings(chosen, self.scenario.problem)
 
     def master(self, frozen: Frozen, settled: Iterable[Assignment] = ()) -> Program:
         """The program with the given frozen numbers, settled deployments left out."""

@@ -3,6 +3,7 @@
 from .domains import CountDomain, CountRange, domain_of
 from .problem import Limits, Problem, Verification
 from .resources import AcceleratorOffer, Engine, Hardware, ModelChoice
+from .scheduling import GrowthSettings, SchedulingSettings
 from .search import Search
 from .service import Objective, ServiceLevel
 from .serving import CacheSettings
@@ -49,6 +50,7 @@ __all__ = [
     "Engine",
     "ExponentialLength",
     "GammaArrivals",
+    "GrowthSettings",
     "Hardware",
     "Length",
     "Limits",
@@ -61,6 +63,7 @@ __all__ = [
     "PoissonArrivals",
     "Problem",
     "RequestClass",
+    "SchedulingSettings",
     "Search",
     "ServiceLevel",
     "SharedPrefix",

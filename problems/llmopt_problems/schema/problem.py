@@ -12,6 +12,7 @@ from .fields import SECTION, Count, ExistingDirectory, Seconds, unit_keys, with_
 from .formula_names import known_names
 from .own_metrics import MOST_METRICS, OwnMetric, check_formulas, with_own_units
 from .resources import Engine, Hardware, ModelChoice
+from .scheduling import check_priorities
 from .search import Search
 from .service import Objective, ServiceLevel, check_direction, check_levels, require_metric
 from .traffic import Traffic
@@ -115,6 +116,11 @@ class Problem(BaseModel):
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:
         check_levels(self.slo)
+        return self
+
+    @model_validator(mode="after")
+    def _priorities_name_classes(self) -> Self:
+        check_priorities(self.search.scheduling, [each.name for each in self.traffic.classes])
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from ..deployment import Mode, RouterPolicy
 from ..errors import RuleError
 from .domains import CountDomain, Domain, domain_of
 from .fields import Share, unit_keys, with_units
+from .scheduling import SchedulingSettings
 from .serving import CacheSettings
 
 
@@ -44,6 +45,9 @@ class Search(BaseModel):
     )
     router: RouterPolicy = Field(default="shortest_queue", description="How requests are spread over ranks.")
     prefix_cache: bool = Field(default=True, description="Whether ranks keep the KV of prefixes for reuse.")
+    scheduling: SchedulingSettings = Field(
+        default=SchedulingSettings(), description="How engines choose the work of a step."
+    )
     cache: CacheSettings = Field(default=CacheSettings(), description="How prefixes are cached.")
     memory_fraction: Share = Field(
         default=0.9, gt=0, le=1, description="Part of accelerator memory that the engine may use."
@@ -70,6 +74,17 @@ class Search(BaseModel):
             )
         if len(set(self.modes)) < len(self.modes):
             raise RuleError("a mode is listed twice", "domain-duplicate", "list each mode once", ("modes",))
+        return self
+
+    @model_validator(mode="after")
+    def _growth_can_retract(self) -> Self:
+        if self.scheduling.kv_growth is not None and "disaggregated" in self.modes:
+            raise RuleError(
+                "a decode pool cannot compute again what it retracts, so its KV cache cannot grow",
+                "growth-disaggregated",
+                "set modes: [aggregated] or remove kv_growth",
+                ("scheduling", "kv_growth"),
+            )
         return self
 
     @model_validator(mode="after")
