@@ -14,7 +14,15 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 
 import numpy as np
 
-from llmopt_problems.deployment import Caching, Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
+from llmopt_problems.deployment import (
+    Caching,
+    Deployment,
+    KvGrowth,
+    Layout,
+    PoolDeployment,
+    Routing,
+    Scheduling,
+)
 from llmopt_simulator import HostTier, KvTransfer, PoolService, SimulationOptions
 
 Draw = Callable[[np.random.Generator], Any]
@@ -107,7 +115,7 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "batch_cap": among((1, 3, 8, MOST_BATCH, MOST_BATCH)),
         "scheduling": drawn(Scheduling),
     },
-    Deployment: {"caching": drawn(Caching)},
+    Deployment: {"caching": drawn(Caching), "routing": drawn(Routing)},
     PoolService: {
         "kv_capacity_tokens": among((0, 30, 64, 90, 110, 130, 160, 220, 400, 4000)),
         "page_tokens": among((1, 2, 5, 16)),
@@ -128,10 +136,15 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "sender_bytes_per_s": among((1.0, 40.0, 1e6)),
         "receiver_bytes_per_s": among((1.0, 40.0, 1e6)),
     },
-    SimulationOptions: {
+    Routing: {
         "cache_threshold": between(0.0, 1.0),
         "balance_abs_threshold": between(0.0, 8.0),
         "balance_rel_threshold": between(1.0, 2.0),
+        "max_tree_tokens": among((0, 50, 300, 2**24)),
+        "eviction_interval_s": among((0.0, 0.5, 10.0)),
+        "dp_aware": among((True, True, True, False)),
+    },
+    SimulationOptions: {
         "warmup_fraction": among((0.0, 0.1, 0.5, None)),
     },
 }

@@ -18,7 +18,10 @@ Role = Literal["serve", "prefill", "decode"]
 Mixing = Literal["decode_first", "prefill_first"]
 QueueOrder = Literal["fcfs", "shortest_prompt", "priority"]
 Eviction = Literal["lru", "lfu", "fifo"]
-RouterPolicy = Literal["round_robin", "shortest_queue", "cache_aware", "power_of_two", "central_queue"]
+RouterPolicy = Literal[
+    "random", "round_robin", "shortest_queue", "power_of_two", "cache_aware", "kv_aware", "central_queue"
+]
+DecodePolicy = Literal["random", "round_robin", "shortest_queue", "power_of_two"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,27 @@ class Caching:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """How the router chooses. The defaults are those of SGLang's (`sglang_router.launch_router`)."""
+
+    cache_threshold: float = 0.3
+    """Share of the input that the router must believe cached for a request to follow its prefix."""
+    balance_abs_threshold: float = 64.0
+    """Queues are out of balance when longest − shortest exceeds this, and the relative threshold too."""
+    balance_rel_threshold: float = 1.5
+    """Longest over shortest queue."""
+    max_tree_tokens: int = 2**24
+    """Tokens that the router remembers of a worker (`--max-tree-size`: 2^26 characters)."""
+    eviction_interval_s: float = 120.0
+    """How often it forgets what is beyond that, least recently routed first; 0: never."""
+    dp_aware: bool = True
+    """Whether each rank of attention data parallelism is a worker of its own to the router
+    (`--dp-aware`). Else an instance is one, and gives its requests to its ranks in turn."""
+    decode: DecodePolicy = "shortest_queue"
+    """Which of the decode ranks with room for a prefilled request gets it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """What is launched: one `serve` pool (aggregated) or a `prefill` and a `decode` pool."""
 
@@ -153,6 +177,8 @@ class Deployment:
     prefix_cache: bool = True
     caching: Caching = Caching()
     """How the prefix cache keeps what it has."""
+    routing: Routing = Routing()
+    """How the router chooses."""
 
     @property
     def gpus(self) -> int:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import get_args
 
-from llmopt_problems.deployment import Deployment, Eviction, Mode, PoolDeployment, RouterPolicy
+from llmopt_problems.deployment import Deployment, Eviction, Mode, PoolDeployment
 from llmopt_problems.traffic.requests import Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.options import SimulationOptions
+from llmopt_simulator.routers import routing_problems
 from llmopt_simulator.scheduling_checks import scheduling_problems
 from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel
 from llmopt_simulator.speculating import speculation_problems
@@ -48,19 +49,12 @@ def _problems(
 def _option_problems(options: SimulationOptions) -> Iterator[str]:
     if options.warmup_fraction is not None and not 0.0 <= options.warmup_fraction < 1.0:
         yield f"warmup_fraction is {options.warmup_fraction}: give a share of the requests in [0, 1), or None"
-    for name in ("cache_threshold", "balance_abs_threshold", "balance_rel_threshold"):
-        if not getattr(options, name) >= 0.0:
-            yield f"{name} is {getattr(options, name)}: give 0 or more"
 
 
 def _pool_problems(deployment: Deployment, service: ServiceModel) -> Iterator[str]:
     roles = tuple(pool.role for pool in deployment.pools)
-    for name, value, choices in (
-        ("mode", deployment.mode, get_args(Mode)),
-        ("router", deployment.router, get_args(RouterPolicy)),
-    ):
-        if value not in choices:
-            yield f"{name} = {value!r}: choose one of {', '.join(choices)}"
+    if deployment.mode not in get_args(Mode):
+        yield f"mode = {deployment.mode!r}: choose one of {', '.join(get_args(Mode))}"
     if roles != _ROLES[deployment.mode]:
         yield f"{deployment.mode} serving has pools {_ROLES[deployment.mode]}, not {roles}"
     if len(service.pools) != len(deployment.pools):
@@ -69,6 +63,7 @@ def _pool_problems(deployment: Deployment, service: ServiceModel) -> Iterator[st
     for pool, pool_service in zip(deployment.pools, service.pools, strict=True):
         yield from _caps_problems(pool, pool_service)
     yield from _cache_problems(deployment, service)
+    yield from routing_problems(deployment)
     if deployment.mode == "disaggregated":
         yield from _transfer_problems(service.transfer)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmopt_simulator.kernel import state as k
-from llmopt_simulator.kernel.contest import CONTESTS, SHORTEST_DECODE
+from llmopt_simulator.kernel.contest import CONTESTS, EMPTIEST, SHORTEST_DECODE
 
 _NEVER: Final = np.iinfo(np.int64).max
 
@@ -19,10 +19,11 @@ def tournaments(settings: k.Records) -> tuple[NDArray[np.int64], NDArray[np.int6
     Nobody has requests; front ranks start as stale, so their free pages are not looked at here. Whoever is
     not in a contest never wins it.
     """
-    ranks, front = int(settings["ranks"][0]), int(settings["front_ranks"][0])
+    ranks, front, workers = (int(settings[name][0]) for name in ("ranks", "front_ranks", "workers"))
     places = 1 << (ranks - 1).bit_length()
     keys = np.full((CONTESTS, places), _NEVER)
-    keys[:SHORTEST_DECODE, :front] = 0
+    keys[:EMPTIEST, :workers] = 0
+    keys[EMPTIEST, :front] = 0
     keys[SHORTEST_DECODE, front:ranks] = 0
     winners = np.zeros((CONTESTS, 2 * places), np.int64)
     winners[:, places:] = np.arange(places)
@@ -35,7 +36,8 @@ def tournaments(settings: k.Records) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 def nobody_holds(settings: k.Records, block_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Shape (distinct blocks, words), see `kernel.holders`; empty where nobody asks."""
-    front = int(settings["front_ranks"][0])
-    asked = settings["router"][0] == k.CACHE_AWARE and settings["prefix_cache"][0] and front > 1
+    workers = int(settings["workers"][0])
+    follows = settings["router"][0] in (k.CACHE_AWARE, k.KV_AWARE)
+    asked = follows and settings["prefix_cache"][0] and workers > 1
     blocks = int(block_ids.max()) + 1 if asked and len(block_ids) else 0
-    return np.zeros((blocks, -(-front // 64)), np.uint64)
+    return np.zeros((blocks, -(-workers // 64)), np.uint64)

@@ -25,17 +25,9 @@ from llmopt_simulator.kernel.settings import SETTINGS
 from llmopt_simulator.links import link_records, set_host_tiers
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.policies import order_keys, queue_limit, set_scheduling
+from llmopt_simulator.routers import router_settings, set_workers, tree_arrays, worker_records
 from llmopt_simulator.service import PoolService, ServiceModel
 from llmopt_simulator.speculating import agenda_steps, set_speculation, speculation_stream, survivals
-
-ROUTERS: Final = {
-    "round_robin": k.ROUND_ROBIN,
-    "shortest_queue": k.SHORTEST_QUEUE,
-    "cache_aware": k.CACHE_AWARE,
-    "power_of_two": k.POWER_OF_TWO,
-    "central_queue": k.CENTRAL_QUEUE,
-}
-"""Router policies by their names in a deployment."""
 
 EVICTIONS: Final = {"lru": k.LRU, "lfu": k.LFU, "fifo": k.FIFO}
 """Eviction policies by their names in a deployment."""
@@ -59,11 +51,13 @@ def lay_out(
     engines = _engines(deployment.pools)
     ranks = _ranks(deployment.pools, service.pools, requests)
     set_scheduling(ranks, engines, deployment)
+    workers = worker_records(deployment)
+    set_workers(ranks, workers)
     set_host_tiers(ranks, deployment, service.pools, requests.block_tokens)
     nodes, hash_bits = _cache_sizes(ranks, deployment, requests)
     _place_caches(ranks, nodes, 1 << hash_bits)
     set_speculation(ranks, engines, deployment, service, agenda_steps(requests, deployment))
-    settings = _settings(workload, deployment, service, options, hash_bits, seed)
+    settings = _settings(workload, deployment, service, hash_bits, seed)
     records = _requests(requests, blocks)
     if deployment.prefix_cache:
         records["answer_start"], records["answer_blocks"] = answer_blocks(workload)
@@ -73,9 +67,11 @@ def lay_out(
     state.world["stale"], state.ranks["stale"] = deployment.pools[0].ranks, True
     state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     set_first_arrival(state, workload)
-    return state._replace(log=np.zeros(log_steps, shapes.STEP), survival=survivals(deployment)), _laws(
-        service
-    )
+    trees = tree_arrays(deployment, requests)
+    state.world["next_eviction_s"] = deployment.routing.eviction_interval_s
+    log = np.zeros(log_steps, shapes.STEP)
+    state = state._replace(log=log, survival=survivals(deployment), workers=workers, **trees)
+    return state, _laws(service)
 
 
 def shareable_blocks(requests: Requests) -> NDArray[np.int64]:
@@ -93,7 +89,6 @@ def _settings(
     workload: Workload,
     deployment: Deployment,
     service: ServiceModel,
-    options: SimulationOptions,
     hash_bits: int,
     seed: int,
 ) -> k.Records:
@@ -112,10 +107,7 @@ def _settings(
         "ring": agenda_steps(workload.requests, deployment),
         "stream": speculation_stream(seed),
         "hash_bits": hash_bits,
-        "router": ROUTERS[deployment.router],
-        "cache_threshold": float(options.cache_threshold),
-        "balance_abs": float(options.balance_abs_threshold),
-        "balance_rel": float(options.balance_rel_threshold),
+        **router_settings(deployment, workload.requests),
         "transfer_latency_s": float(transfer.latency_s) if transfer else 0.0,
         "transfer_bytes_per_token": float(transfer.bytes_per_token) if transfer else 0.0,
     }
@@ -231,6 +223,9 @@ def _allocate(
         growth=np.zeros(int((ranks["growth_period"] * ranks["grows"]).sum()), np.int64),
         agenda=np.zeros((rank_count * int(settings["ring"][0]), int(ranks["verify"].max()) + 1), np.int32),
         survival=np.zeros(0),
+        workers=np.zeros(0, shapes.WORKER),
+        entries=np.zeros(0, shapes.ENTRY),
+        entry_table=np.zeros(0, np.int64),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
         flows=np.zeros(_most_flows(settings, requests, ranks), shapes.FLOW),
         links=links,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from llmopt_calibration.memory import memory_law
 from llmopt_calibration.transfer import host_load_law
 from llmopt_optimizer.cli.deployment_text import parse_deployment
+from llmopt_optimizer.errors import LaunchError
 from llmopt_optimizer.formulation.deployments import with_settings
+from llmopt_optimizer.launch.installation import installation
 from llmopt_optimizer.loop.service import service_model, workbench
 from llmopt_optimizer.scenario import resolve
 from llmopt_problems import ProblemError, load
-from llmopt_problems.deployment import Caching, KvGrowth, Layout, Scheduling
+from llmopt_problems.deployment import Caching, KvGrowth, Layout, Routing, Scheduling
 
 CACHE = ["search.cache={eviction: lfu, page_tokens: 32, host_memory: 64 GB}"]
 
@@ -103,3 +106,23 @@ def test_scheduling_that_cannot_be(overrides: list[str], rule: str) -> None:
     with pytest.raises(ProblemError) as caught:
         load("quickstart", overrides)
     assert any(rule in fault.rule for fault in caught.value.faults)
+
+
+def test_routing_settings_reach_the_deployment() -> None:
+    changes = ["search.routing={cache_threshold: 50%, eviction_interval: 30 s, decode: random}"]
+    deployment = parse_deployment("prefill.tp=4,decode.tp=4", load("quickstart", changes))
+    assert deployment.routing == Routing(cache_threshold=0.5, eviction_interval_s=30.0, decode="random")
+    shown = asdict(deployment)  # the long form of result.json, which cannot say speculation yet
+    shown["pools"] = [{key: pool[key] for key in pool if key != "speculation"} for pool in shown["pools"]]
+    assert parse_deployment(json.dumps(shown), load("quickstart")) == deployment
+
+
+def test_a_router_that_chooses_among_ranks_must_see_them() -> None:
+    with pytest.raises(ProblemError, match="chooses among ranks"):
+        load("quickstart", ["search.router=kv_aware", "search.routing={dp_aware: false}"])
+
+
+def test_launch_files_refuse_what_they_cannot_say() -> None:
+    problem = load("quickstart", ["search.routing={cache_threshold: 0.9}"])
+    with pytest.raises(LaunchError, match="say nothing of routing"):
+        installation(resolve(problem), parse_deployment("tp=4", problem))

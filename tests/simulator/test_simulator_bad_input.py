@@ -19,7 +19,15 @@ import numpy as np
 import pytest
 
 from llmopt_problems import ProblemError
-from llmopt_problems.deployment import Caching, Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
+from llmopt_problems.deployment import (
+    Caching,
+    Deployment,
+    KvGrowth,
+    Layout,
+    PoolDeployment,
+    Routing,
+    Scheduling,
+)
 from llmopt_problems.schema import TraceArrivals
 from llmopt_problems.traffic import Workload
 from llmopt_problems.traffic.replay import read_trace
@@ -57,6 +65,9 @@ class Inputs:
 
     def pool(self, **changes: object) -> tuple[Any, ...]:
         return self.deployment(pools=(replace(POOL, **changes),))
+
+    def routing(self, **changes: object) -> tuple[Any, ...]:
+        return self.deployment(routing=replace(Routing(), **changes))
 
     def scheduling(self, **changes: object) -> tuple[Any, ...]:
         return self.pool(scheduling=replace(Scheduling(), **changes))
@@ -156,6 +167,11 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "a floor above its start": (lambda i: i.growth(conservativeness_floor=0.5), "conservativeness_floor"),
     "no decay": (lambda i: i.growth(decay_steps=0), "decay_steps = 0"),
     "a watermark of everything": (lambda i: i.growth(watermark=1.0), "watermark = 1.0"),
+    # routing
+    "a threshold that is no number": (lambda i: i.routing(cache_threshold=math.nan), "cache_threshold = nan"),
+    "a negative balance": (lambda i: i.routing(balance_abs_threshold=-1.0), "balance_abs_threshold = -1.0"),
+    "an endless interval": (lambda i: i.routing(eviction_interval_s=math.inf), "eviction_interval_s = inf"),
+    "a policy of nobody": (lambda i: i.routing(decode="cache_aware"), "decode = 'cache_aware'"),
     # services
     "services for fewer pools": (
         lambda i: (i.workload, i.two, ServiceModel((i.service,), KvTransfer(0.0, 1.0, 1.0, 1.0))),
@@ -192,8 +208,6 @@ def test_what_cannot_run_is_refused(make: Any, name: str) -> None:
     [
         (SimulationOptions(warmup_fraction=1.0), r"in \[0, 1\)"),
         (SimulationOptions(warmup_fraction=math.nan), "warmup_fraction is nan"),
-        (SimulationOptions(cache_threshold=math.nan), "cache_threshold is nan"),
-        (SimulationOptions(balance_abs_threshold=-1.0), "balance_abs_threshold is -1.0"),
     ],
 )
 def test_options_are_refused(make: Any, options: SimulationOptions, message: str) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from typing import get_args
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
+from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, RouterPolicy
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator import KvTransfer, ServiceModel, metrics, simulate
 
-ROUTERS = ("round_robin", "shortest_queue", "cache_aware", "power_of_two", "central_queue")
+ROUTERS = get_args(RouterPolicy)
 
 
 @st.composite

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from llmopt_simulator.kernel import state as k
-from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.run import Run, simulate
 
 CASES = 400
@@ -37,11 +36,9 @@ def check_case(case: int, make, load_helper, kind: str) -> Run:
         service = cases.with_hosts(rng, service)
     if kind == "drafted":
         deployment, service = cases.with_speculation(rng, make, deployment, service)
-    thresholds = (float(rng.uniform(0, 1)), float(rng.integers(0, 6)), float(rng.uniform(1, 2)))
-    options = SimulationOptions(*thresholds)
-    run = simulate(workload, deployment, service, case, options)
+    run = simulate(workload, deployment, service, case)
     stream = int(run.state.settings["stream"][0])
-    twin = cases.run_twin(load_helper, workload, deployment, service, thresholds, stream)
+    twin = cases.run_twin(load_helper, workload, deployment, service, case, stream)
     cases.assert_equal(run, twin, case)
     return run
 
@@ -70,7 +67,7 @@ def test_kernel_equals_the_twin_under_every_cache(start: int, make, load_helper)
     """LRU, LFU, FIFO; host tiers; users who think, conversations whose next turn hits the answer."""
     runs = [check_case(case, make, load_helper, "cached") for case in range(start, start + 100)]
     assert sum(int(np.sum(run.state.turns["follows"] >= 0)) for run in runs) > 300
-    assert sum(int(run.host_hit_tokens.sum()) for run in runs) > 100
+    assert sum(int(run.host_hit_tokens.sum()) for run in runs) > 50
 
 
 @pytest.mark.parametrize("start", range(0, DRAFTED, 100))

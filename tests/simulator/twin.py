@@ -1,16 +1,19 @@
 """The simulator's twin: slow, obvious Python, written from the semantics and sharing no code with the kernel.
 
 Requests, ranks and engines are objects; nothing runs ahead; every engine that is idle tries to start at every
-moment. What a rank does in a step is in `twin_ranks`, links are in `twin_links`: load them first.
+moment. What a rank does in a step is in `twin_ranks`, links are in `twin_links`, the router in `twin_router`:
+load them first.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from simulator_twin_links import Flow, Links
 from simulator_twin_ranks import Batching, Engine, Rank, Request
+from simulator_twin_router import Router
 from simulator_twin_speculation import draft_seconds, tokens_made
 
 from llmopt_problems.deployment import Deployment
@@ -36,7 +39,7 @@ class Twin:
         capacities: tuple[int, ...],
         pages: tuple[int, ...],
         link: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
-        thresholds: tuple[float, float, float] = (0.5, 32.0, 1.0001),
+        seed: int = 0,
         granules: tuple[int, ...] = (1, 1),
         hosts: tuple[HostTier | None, ...] = (None, None),
         drafts: tuple[StepSeconds | None, ...] = (None, None),
@@ -46,7 +49,7 @@ class Twin:
         speculation = deployment.pools[-1].speculation
         self.survival = speculation.survival if speculation else ()
         self.now = 0.0
-        self.deployment, self.seconds, self.link, self.thresholds = deployment, seconds, link, thresholds
+        self.deployment, self.seconds, self.link = deployment, seconds, link
         self.block = workload.requests.block_tokens
         self.split = deployment.mode == "disaggregated"
         self.concurrency = workload.concurrency
@@ -65,6 +68,7 @@ class Twin:
         self._build(capacities, pages, granules, hosts)
         self.front = [rank for rank in self.ranks if not rank.engine.decode_pool]
         self.back = [rank for rank in self.ranks if rank.engine.decode_pool]
+        self.router = Router(deployment, self.front, self.batching, seed)
         self.turn = 0
         self.sent = 0
         self.expected: list[tuple[float, int]] = []
@@ -186,7 +190,7 @@ class Twin:
         elif self.deployment.router == "central_queue":
             self.arrive_at_router(request)
         else:
-            rank = self.route(request)
+            rank = self.router.route(request, self.now)
             if self.limit is not None and len(rank.waiting) >= self.limit:
                 self.turned_away += 1
                 self.reject(request)
@@ -205,24 +209,6 @@ class Twin:
     def reject(self, request: Request) -> None:
         request.rejected = True
         self.answered(request)
-
-    def route(self, request: Request) -> Rank:
-        shortest = min(self.front, key=lambda r: (r.outstanding, r.index))
-        if self.deployment.router == "round_robin":
-            self.turn += 1
-            return self.front[(self.turn - 1) % len(self.front)]
-        if self.deployment.router == "shortest_queue":
-            return shortest
-        threshold, absolute, relative = self.thresholds
-        longest_queue = max(r.outstanding for r in self.front)
-        gap = longest_queue - shortest.outstanding
-        if gap > absolute and longest_queue > relative * shortest.outstanding:
-            return shortest
-        best = min(self.front, key=lambda r: (-self.batching.match(r, request), r.outstanding, r.index))
-        if self.batching.match(best, request) * self.block / request.input >= threshold:
-            return best
-        wanted = {r: sum(self.batching.need(r, w) for w in r.waiting) for r in self.front}
-        return min(self.front, key=lambda r: (wanted[r] - r.free(), r.outstanding, r.index))
 
     def assign(self, rank: Rank, request: Request) -> None:
         request.rank = rank
@@ -348,10 +334,9 @@ class Twin:
     def send(self) -> None:
         while self.dispatch:
             request = self.dispatch[0]
-            room = [r for r in self.back if r.free() >= self.batching.decode_need(r, request)]
-            if not room:
+            rank = self.router.decode_rank(self.back, partial(self.has_room, request))
+            if rank is None:
                 return
-            rank = min(room, key=lambda r: (r.outstanding, r.index))
             self.dispatch.pop(0)
             request.decode_rank, request.decode_pages = rank, self.batching.decode_need(rank, request)
             rank.used += request.decode_pages
@@ -361,6 +346,9 @@ class Twin:
             self.links.bandwidth[links[0]], self.links.bandwidth[links[1]] = self.link[2:]
             size = request.input * self.link[1]
             self.links.setup.append(Flow(request, self.now + self.link[0], size, links))
+
+    def has_room(self, request: Request, rank: Rank) -> bool:
+        return rank.free() >= self.batching.decode_need(rank, request)
 
     def load(self) -> None:
         """Set up the loads from host memory of requests that were admitted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import sympy as sp
@@ -11,7 +12,17 @@ from llmopt_calibration.compiled import CompiledStep, step_seconds
 from llmopt_calibration.grid import Grid
 from llmopt_calibration.lowering import lower
 from llmopt_calibration.step.symbols import StepSymbols
-from llmopt_problems.deployment import Caching, Deployment, KvGrowth, Layout, PoolDeployment, Scheduling
+from llmopt_problems.deployment import (
+    Caching,
+    DecodePolicy,
+    Deployment,
+    KvGrowth,
+    Layout,
+    PoolDeployment,
+    RouterPolicy,
+    Routing,
+    Scheduling,
+)
 from llmopt_problems.speculation import Speculation
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.kernel import state as k
@@ -78,7 +89,7 @@ def starved(rng: np.random.Generator, workload: Workload) -> tuple[Workload, Dep
     layout = Layout(tp=dp, pp=int(rng.choice([1, 1, 2])), dp=dp)
     scheduling = replace(random_scheduling(rng, False, None), growth=random_growth(rng))
     pool = PoolDeployment("serve", "x", layout, 1, int(rng.choice([8, 20, 64])), roomy, scheduling)
-    router = str(rng.choice(["round_robin", "cache_aware", "central_queue"]))
+    router = str(rng.choice(["round_robin", "kv_aware", "central_queue"]))
     outputs = rng.integers(1, 60, len(workload.requests))
     longer = replace(workload.requests, output_tokens=outputs)
     deployment = Deployment("aggregated", (pool,), router, bool(rng.random() < 0.6))  # type: ignore[arg-type]
@@ -101,10 +112,22 @@ def random_deployment(rng: np.random.Generator) -> Deployment:
     split = rng.random() < 0.5
     roles = ("prefill", "decode") if split else ("serve",)
     pools = tuple(random_pool(rng, role) for role in roles)
-    router = rng.choice(["round_robin", "shortest_queue", "cache_aware", "central_queue"])
-    return Deployment(
-        "disaggregated" if split else "aggregated", pools, str(router), bool(rng.random() < 0.8)
-    )  # type: ignore[arg-type]
+    mode, router = "disaggregated" if split else "aggregated", str(rng.choice(get_args(RouterPolicy)))
+    routing = random_routing(rng, dp_aware=router in ("kv_aware", "central_queue"))
+    return Deployment(mode, pools, router, bool(rng.random() < 0.8), routing=routing)  # type: ignore[arg-type]
+
+
+def random_routing(rng: np.random.Generator, *, dp_aware: bool) -> Routing:
+    """Thresholds that matter, and trees that are soon too large."""
+    return Routing(
+        float(rng.uniform(0, 1)),
+        float(rng.integers(0, 6)),
+        float(rng.uniform(1, 2)),
+        int(rng.choice([0, 40, 200, 1 << 24])),
+        float(rng.choice([0.0, 0.5, 5.0])),
+        dp_aware or bool(rng.random() < 0.7),
+        str(rng.choice(get_args(DecodePolicy))),  # type: ignore[arg-type]
+    )
 
 
 def with_conversations(rng: np.random.Generator, workload: Workload) -> Workload:
@@ -219,13 +242,14 @@ def run_twin(
     workload: Workload,
     deployment: Deployment,
     service: ServiceModel,
-    thresholds,
+    seed: int,
     stream: int = 0,
 ):
     link = service.transfer
     load_helper("twin_ranks")
     load_helper("twin_links")
     load_helper("twin_speculation")
+    load_helper("twin_router")
     twin = load_helper("twin").Twin(
         workload,
         deployment,
@@ -233,7 +257,7 @@ def run_twin(
         tuple(pool.kv_capacity_tokens for pool in service.pools),
         tuple(pool.page_tokens for pool in service.pools),
         (link.latency_s, link.bytes_per_token, link.sender_bytes_per_s, link.receiver_bytes_per_s),
-        thresholds,
+        seed,
         tuple(pool.step.granule for pool in service.pools),
         tuple(pool.host for pool in service.pools),
         tuple(python_law(pool.draft) if pool.draft else None for pool in service.pools),

@@ -21,6 +21,7 @@ from llmopt_optimizer.formulation.deployments import scheduling_of
 from llmopt_problems import Problem
 from llmopt_problems.deployment import (
     Caching,
+    DecodePolicy,
     Deployment,
     Eviction,
     KvGrowth,
@@ -31,12 +32,13 @@ from llmopt_problems.deployment import (
     QueueOrder,
     Role,
     RouterPolicy,
+    Routing,
     Scheduling,
 )
 from llmopt_problems.document import check_tree, compose, plain, read_text
 
 _LAYOUT_KEYS = ("tp", "pp", "ep", "dp")
-_SHARED_KEYS = ("mode", "router", "prefix_cache", "caching")
+_SHARED_KEYS = ("mode", "router", "prefix_cache", "caching", "routing")
 
 
 class _Strict(BaseModel):
@@ -95,12 +97,23 @@ class _CachingInput(_Strict):
     host_bytes: float | None = Field(None, gt=0)
 
 
+class _RoutingInput(_Strict):
+    cache_threshold: float = Field(0.3, ge=0, le=1)
+    balance_abs_threshold: float = Field(64.0, ge=0)
+    balance_rel_threshold: float = Field(1.5, ge=1)
+    max_tree_tokens: int = Field(2**24, ge=0)
+    eviction_interval_s: float = Field(120.0, ge=0)
+    dp_aware: bool = True
+    decode: DecodePolicy = "shortest_queue"
+
+
 class _DeploymentInput(_Strict):
     mode: Mode
     pools: list[_PoolInput] = Field(min_length=1, max_length=2)
     router: RouterPolicy
     prefix_cache: bool
     caching: _CachingInput
+    routing: _RoutingInput
 
     @model_validator(mode="after")
     def _roles_fit_the_mode(self) -> _DeploymentInput:
@@ -126,7 +139,8 @@ def parse_deployment(text: str, problem: Problem) -> Deployment:
         raise InputError(_explained(error)) from error
     pools = sorted((entry.pool() for entry in checked.pools), key=lambda pool: pool.role == "decode")
     caching = Caching(**checked.caching.model_dump())
-    return Deployment(checked.mode, tuple(pools), checked.router, checked.prefix_cache, caching)
+    routing = Routing(**checked.routing.model_dump())
+    return Deployment(checked.mode, tuple(pools), checked.router, checked.prefix_cache, caching, routing)
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -209,6 +223,7 @@ def _completed(document: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
         "router": problem.search.router,
         "prefix_cache": problem.search.prefix_cache,
         "caching": asdict(problem.search.cache.caching()),
+        "routing": asdict(problem.search.routing.rules()),
     }
     return {**shared, **document, "pools": pools}
 

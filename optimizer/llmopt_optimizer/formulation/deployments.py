@@ -26,7 +26,8 @@ def deployment_of(assignment: Assignment, router: RouterPolicy, *, prefix_cache:
 def with_settings(deployment: Deployment, problem: Problem) -> Deployment:
     """The deployment with the engine settings of a problem, which are no decisions."""
     pools = tuple(replace(pool, scheduling=scheduling_of(problem, pool.role)) for pool in deployment.pools)
-    return replace(deployment, pools=pools, caching=problem.search.cache.caching())
+    caching, routing = problem.search.cache.caching(), problem.search.routing.rules()
+    return replace(deployment, pools=pools, caching=caching, routing=routing)
 
 
 def scheduling_of(problem: Problem, role: Role) -> Scheduling:

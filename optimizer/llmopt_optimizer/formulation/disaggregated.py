@@ -103,11 +103,11 @@ def decode_batch_symbol() -> Symbol:
 
 def decode_places(inputs: PoolInputs, around: Surroundings, parts: Decoding, rate_per_s: Expr) -> _Places:
     """The queue in front of the places of a decode pool: its batch cap or its KV pool, whichever is
-    smaller.
+    smaller. Whatever the policy, requests wait together for the next rank with room.
     """
     slots = _slots(inputs.memory, inputs, around.frozen)
     held_s = around.frozen.decode_tokens * parts.step_s
-    behind = routed_queue(around.router, parts.ranks, around.frozen.arrival_scv, around.frozen.decode_scv)
+    behind = Queue(parts.ranks, around.frozen.arrival_scv, around.frozen.decode_scv)
     queue = Queue(behind.servers * slots, behind.arrival_scv, behind.service_scv)
     return _Places(queue, slots, rate_per_s / parts.ranks * held_s / slots, held_s)
 

@@ -15,7 +15,7 @@ from .manifests import Object, container, with_shared_memory
 
 MODULES = {"sglang": "dynamo.sglang", "vllm": "dynamo.vllm"}
 TYPES = {"serve": "worker", "prefill": "prefill", "decode": "decode"}
-ROUTER_MODES = {"round_robin": "round-robin", "cache_aware": "kv"}
+ROUTER_MODES = {"random": "random", "round_robin": "round-robin", "cache_aware": "kv", "kv_aware": "kv"}
 OPERATORS_OWN = (
     "--host",
     "--port",

@@ -12,7 +12,7 @@ from math import ceil, floor
 from typing import Literal
 
 from llmopt_calibration.precision import Precision
-from llmopt_optimizer.errors import DeploymentError
+from llmopt_optimizer.errors import DeploymentError, LaunchError
 from llmopt_optimizer.loop.service import pool_memory
 from llmopt_optimizer.scenario import Scenario
 from llmopt_problems.catalog import model_repository
@@ -81,6 +81,7 @@ def installation(scenario: Scenario, deployment: Deployment, checkpoint: str | N
     checkpoint is known, or when the published one is not in the asked precision and engines cannot make it
     so while loading.
     """
+    _check_said(deployment)
     return Installation(
         name=_dns_name(scenario.problem.name),
         checkpoint=checkpoint or _repository(scenario),
@@ -91,6 +92,17 @@ def installation(scenario: Scenario, deployment: Deployment, checkpoint: str | N
         router=deployment.router,
         prefix_cache=deployment.prefix_cache,
     )
+
+
+def _check_said(deployment: Deployment) -> None:
+    """LaunchError for settings of cache and router that no launch file says yet."""
+    usual = Deployment(deployment.mode, deployment.pools)
+    for name in ("caching", "routing"):
+        if getattr(deployment, name) != getattr(usual, name):
+            raise LaunchError(
+                f"launch files say nothing of {name} yet, and it is {getattr(deployment, name)}: remove "
+                "those settings from the problem's search, or deploy without launch files"
+            )
 
 
 def _pool(scenario: Scenario, pool: PoolDeployment) -> PoolInstallation:

@@ -127,7 +127,7 @@ def _nodes(pool: PoolInstallation) -> tuple[Part, ...]:
     return ("--nnodes", str(pool.nodes), "--node-rank", Slot.NODE_RANK, "--dist-init-addr", rendezvous)
 
 
-ROUTER_POLICIES = {"round_robin": "round_robin", "cache_aware": "cache_aware", "power_of_two": "power_of_two"}
+ROUTER_POLICIES = {name: name for name in ("random", "round_robin", "cache_aware", "power_of_two")}
 """The router's words for policies of the plan; the others have none."""
 
 

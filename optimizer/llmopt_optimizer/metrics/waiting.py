@@ -41,8 +41,12 @@ def routed_queue(router: RouterPolicy, ranks: Expr, arrival_scv: Expr, service_s
     """The queue in front of `ranks` equal ranks behind a router.
 
     Policies that look at queues come close to one common queue. Round robin splits arrivals into one queue a
-    rank; every `ranks`-th arrival of a renewal process has its variability divided by `ranks`.
+    rank; every `ranks`-th arrival of a renewal process has its variability divided by `ranks`. So does random
+    routing; a renewal process of which each arrival is kept with probability 1 / `ranks` has 1 + (its
+    variability − 1) / `ranks` (Whitt 1983, "The queueing network analyzer", equation 36).
     """
+    if router == "random":
+        return Queue(Integer(1), 1 + (arrival_scv - 1) / ranks, service_scv)
     if router == "round_robin":
         return Queue(Integer(1), arrival_scv / ranks, service_scv)
     return Queue(ranks, arrival_scv, service_scv)

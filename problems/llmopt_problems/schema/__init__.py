@@ -6,7 +6,7 @@ from .resources import AcceleratorOffer, Engine, Hardware, ModelChoice
 from .scheduling import GrowthSettings, SchedulingSettings
 from .search import Search
 from .service import Objective, ServiceLevel
-from .serving import CacheSettings
+from .serving import CacheSettings, RoutingSettings
 from .traffic import (
     BatchArrivals,
     ClosedLoop,
@@ -63,6 +63,7 @@ __all__ = [
     "PoissonArrivals",
     "Problem",
     "RequestClass",
+    "RoutingSettings",
     "SchedulingSettings",
     "Search",
     "ServiceLevel",

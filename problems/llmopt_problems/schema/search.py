@@ -11,7 +11,7 @@ from ..errors import RuleError
 from .domains import CountDomain, Domain, domain_of
 from .fields import Share, unit_keys, with_units
 from .scheduling import SchedulingSettings
-from .serving import CacheSettings
+from .serving import CacheSettings, RoutingSettings
 
 
 class Search(BaseModel):
@@ -48,6 +48,7 @@ class Search(BaseModel):
     scheduling: SchedulingSettings = Field(
         default=SchedulingSettings(), description="How engines choose the work of a step."
     )
+    routing: RoutingSettings = Field(default=RoutingSettings(), description="How the router chooses.")
     cache: CacheSettings = Field(default=CacheSettings(), description="How prefixes are cached.")
     memory_fraction: Share = Field(
         default=0.9, gt=0, le=1, description="Part of accelerator memory that the engine may use."
@@ -88,6 +89,17 @@ class Search(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _router_sees_ranks(self) -> Self:
+        if self.router in ("kv_aware", "central_queue") and not self.routing.dp_aware:
+            raise RuleError(
+                f"a {self.router} router chooses among ranks",
+                "router-needs-ranks",
+                "set routing.dp_aware: true or another router",
+                ("routing", "dp_aware"),
+            )
+        return self
+
+    @model_validator(mode="after")
     def _settings_have_cache(self) -> Self:
         if self.cache != CacheSettings() and not self.prefix_cache:
             raise RuleError(
@@ -100,7 +112,7 @@ class Search(BaseModel):
 
     @model_validator(mode="after")
     def _cache_aware_has_cache(self) -> Self:
-        if self.router == "cache_aware" and not self.prefix_cache:
+        if self.router in ("cache_aware", "kv_aware") and not self.prefix_cache:
             raise RuleError(
                 "a cache-aware router needs the prefix cache",
                 "cache-aware-needs-prefix-cache",

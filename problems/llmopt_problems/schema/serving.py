@@ -1,13 +1,13 @@
-"""Settings of the engines that are no decisions: how prefixes are cached."""
+"""Settings of the engines that are no decisions: how prefixes are cached, requests routed."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, Field, model_validator
 
-from ..deployment import Caching, Eviction
-from .fields import Bytes, Count, unit_keys, with_units
+from ..deployment import Caching, DecodePolicy, Eviction, Routing
+from .fields import Bytes, Count, Seconds, Share, unit_keys, with_units
 
-_CACHING = Caching()
+_CACHING, _ROUTING = Caching(), Routing()
 
 
 class CacheSettings(BaseModel):
@@ -30,3 +30,56 @@ class CacheSettings(BaseModel):
     def caching(self) -> Caching:
         """The same as a part of a deployment."""
         return Caching(self.eviction, self.page_tokens, self.host_memory_bytes)
+
+
+class RoutingSettings(BaseModel):
+    """How the router chooses; defaults are those of SGLang's router."""
+
+    model_config = with_units(cache_threshold=("share",), eviction_interval=("time",))
+    cache_threshold: Share = Field(
+        default=_ROUTING.cache_threshold,
+        ge=0,
+        le=1,
+        description="Share of an input that must be cached for a cache-aware router to follow its prefix.",
+    )
+    balance_abs_threshold: float = Field(
+        default=_ROUTING.balance_abs_threshold,
+        ge=0,
+        description="Requests by which the longest queue may exceed the shortest.",
+    )
+    balance_rel_threshold: float = Field(
+        default=_ROUTING.balance_rel_threshold,
+        ge=1,
+        description="Factor by which it may exceed it; beyond both, the shortest queue gets the request.",
+    )
+    max_tree_tokens: int = Field(
+        default=_ROUTING.max_tree_tokens,
+        ge=0,
+        description="Tokens that a cache-aware router remembers of a worker.",
+    )
+    eviction_interval_s: Seconds = Field(
+        default=_ROUTING.eviction_interval_s,
+        alias="eviction_interval",
+        ge=0,
+        description='How often it forgets the oldest beyond that, such as "120 s"; "0 s": never.',
+    )
+    dp_aware: bool = Field(
+        default=_ROUTING.dp_aware,
+        description="Whether the router chooses the attention data-parallel rank, or only the instance.",
+    )
+    decode: DecodePolicy = Field(
+        default=_ROUTING.decode, description="Which of the decode ranks with room gets a prefilled request."
+    )
+    _units = model_validator(mode="before")(unit_keys("cache_threshold", "eviction_interval"))
+
+    def rules(self) -> Routing:
+        """The same as a part of a deployment."""
+        return Routing(
+            self.cache_threshold,
+            self.balance_abs_threshold,
+            self.balance_rel_threshold,
+            self.max_tree_tokens,
+            self.eviction_interval_s,
+            self.dp_aware,
+            self.decode,
+        )

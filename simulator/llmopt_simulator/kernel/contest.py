@@ -1,8 +1,9 @@
 """Which rank is the first by some measure: tournaments that are played again only where something changed.
 
-A tournament is a complete binary tree whose leaves are the ranks; every inner node holds the winner of its
-two children, the one with the smaller key, the left one of equals, so the champion at the root is the lowest
-index among the best. A new key costs one match a level, and none above a node whose winner stays.
+A tournament is a complete binary tree whose leaves are ranks, or workers of the router; every inner node
+holds the winner of its two children, the one with the smaller key, the left one of equals, so the champion at
+the root is the lowest index among the best. A new key costs one match a level, and none above a node whose
+winner stays.
 
 Keys of queues follow every change. Free pages change with everything that a rank does, so ranks whose engine
 has acted are only noted as stale, and play when the next request asks for the emptiest cache.
@@ -13,14 +14,16 @@ from __future__ import annotations
 from typing import Final
 
 from llmopt_simulator.kernel.compiling import inner
-from llmopt_simulator.kernel.state import CACHE_AWARE, State
+from llmopt_simulator.kernel.state import CACHE_AWARE, KV_AWARE, State
 
 SHORTEST: Final = 0
 LONGEST: Final = 1
-EMPTIEST: Final = 2
-SHORTEST_DECODE: Final = 3
-CONTESTS: Final = 4
-"""Front ranks by fewest requests, by most, by most free pages; decode ranks by fewest requests."""
+SMALLEST: Final = 2
+EMPTIEST: Final = 3
+SHORTEST_DECODE: Final = 4
+CONTESTS: Final = 5
+"""Workers by fewest requests, by most, by the smallest tree; front ranks by most free pages; decode ranks by
+fewest requests."""
 
 _OUTSTANDING_BITS: Final = 31
 
@@ -39,17 +42,26 @@ def change_outstanding(s: State, r: int, change: int) -> None:
     if r >= s.settings[0].front_ranks:
         _play(s, SHORTEST_DECODE, r, rank.outstanding)
         return
-    _play(s, SHORTEST, r, rank.outstanding)
-    if s.settings[0].router == CACHE_AWARE:
-        _play(s, LONGEST, r, -rank.outstanding)
+    worker = s.workers[rank.worker]
+    worker.load += change
+    _play(s, SHORTEST, rank.worker, worker.load)
+    if s.settings[0].router == CACHE_AWARE or s.settings[0].router == KV_AWARE:
+        _play(s, LONGEST, rank.worker, -worker.load)
         note_pages(s, r)
+
+
+@inner
+def change_tree(s: State, worker: int, tokens: int) -> None:
+    """Add to the tokens that the router believes a worker to cache."""
+    s.workers[worker].tree_tokens += tokens
+    _play(s, SMALLEST, worker, s.workers[worker].tree_tokens)
 
 
 @inner
 def note_pages(s: State, r: int) -> None:
     """Tell that the free pages of rank `r` may have changed."""
     rank = s.ranks[r]
-    if s.settings[0].router == CACHE_AWARE and r < s.settings[0].front_ranks and not rank.stale:
+    if s.settings[0].router == KV_AWARE and r < s.settings[0].front_ranks and not rank.stale:
         rank.stale = True
         s.stale[s.world[0].stale] = r
         s.world[0].stale += 1
@@ -74,7 +86,7 @@ def emptiest(s: State) -> int:
 
 @inner
 def _play(s: State, contest: int, r: int, key: int) -> None:
-    """Give rank `r` a new key in a contest."""
+    """Give rank or worker `r` a new key in a contest."""
     keys, winners = s.keys[contest], s.winners[contest]
     keys[r] = key
     place = (len(winners) >> 1) + r

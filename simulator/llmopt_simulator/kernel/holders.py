@@ -1,4 +1,4 @@
-"""Which front ranks hold a block: one bit a rank, for every block id.
+"""Which front ranks hold a block, or workers in the router's belief: one bit each, for every block id.
 
 A router that follows prefixes asks all ranks at once: those that hold the first blocks of a request are the
 intersection of the sets of these blocks, and the last set that is not empty names the longest matches. Block
@@ -10,18 +10,30 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
-from llmopt_simulator.kernel.state import State
+from llmopt_simulator.kernel.state import KV_AWARE, State
+
+
+@inner
+def note_cached(s: State, r: int, block: int, held: bool) -> None:
+    """Tell a router that knows what ranks cache that rank `r` has a block now, or no more."""
+    if s.settings[0].router == KV_AWARE and len(s.holders) > 0:
+        note_block(s, r, block, held)
 
 
 @inner
 def note_block(s: State, r: int, block: int, held: bool) -> None:
-    """Tell that rank `r` holds a block now, or no more."""
-    if len(s.holders) > 0:
-        bit = np.uint64(1) << np.uint64(r & 63)
-        if held:
-            s.holders[block, r >> 6] |= bit
-        else:
-            s.holders[block, r >> 6] &= ~bit
+    """Note that rank or worker `r` holds a block now, or no more."""
+    bit = np.uint64(1) << np.uint64(r & 63)
+    if held:
+        s.holders[block, r >> 6] |= bit
+    else:
+        s.holders[block, r >> 6] &= ~bit
+
+
+@inner
+def holds(s: State, r: int, block: int) -> bool:
+    """Whether rank or worker `r` holds a block."""
+    return (s.holders[block, r >> 6] >> np.uint64(r & 63)) & np.uint64(1) != 0
 
 
 @inner

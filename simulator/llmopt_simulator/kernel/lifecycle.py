@@ -157,10 +157,9 @@ def _never_fits(s: State, request: int) -> bool:
 @inner
 def _assign(s: State, r: int, request: int, now_s: float) -> None:
     """Queue a request at a front rank."""
-    rank = s.ranks[r]
     s.requests[request].rank = r
     change_outstanding(s, r, 1)
-    rank.wanted_pages += front_pages(s, r, request)
+    s.ranks[r].wanted_pages += front_pages(s, r, request)
     enqueue(s, r, request)
     _wake_for(s, r, request, now_s)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.eviction import offer, stamp_new, take_victim, withdraw
-from llmopt_simulator.kernel.holders import note_block
+from llmopt_simulator.kernel.holders import note_cached
 from llmopt_simulator.kernel.host_tier import has_room, leave_host, to_host, too_full
 from llmopt_simulator.kernel.state import NONE, State
 
@@ -225,13 +225,13 @@ def _remember(s: State, r: int, key: int, node: int) -> None:
     while s.table[base + slot] != NONE:
         slot = (slot + 1) & mask
     s.table[base + slot] = node
-    note_block(s, r, key, True)
+    note_cached(s, r, key, True)
 
 
 @inner
 def _forget(s: State, r: int, key: int) -> None:
     """Delete by moving later entries of the probe sequence back (Knuth, algorithm 6.4R)."""
-    note_block(s, r, key, False)
+    note_cached(s, r, key, False)
     base, mask = s.ranks[r].hash_base, (1 << s.settings[0].hash_bits) - 1
     hole = _slot(s, key)
     while s.nodes[s.table[base + hole]].key != key:

@@ -61,3 +61,19 @@ STEP: Final = np.dtype(
     align=True,
 )
 """One step of an engine, in the log that `Run.steps` asks for."""
+WORKER: Final = np.dtype(
+    [
+        ("load", "i8"),  # requests routed to it and not done
+        ("rank_start", "i8"),
+        ("ranks", "i8"),
+        ("turn", "i8"),  # of them, when the router does not see them
+        ("tree_tokens", "i8"),  # that the router believes it to cache
+        ("oldest", "i8"),  # of its entries, by when it was last routed something with them
+        ("youngest", "i8"),
+    ],
+    align=True,
+)
+ENTRY: Final = np.dtype(
+    [("key", "i8"), ("worker", "i4"), ("tokens", "i4"), ("previous", "i4"), ("next", "i4")], align=True
+)
+"""What the router remembers of a worker: a block (its id) or the rest of a request (NONE)."""

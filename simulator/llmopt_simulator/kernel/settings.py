@@ -22,6 +22,12 @@ SETTINGS: Final = np.dtype(
         ("stream", "u8"),  # of the draws of speculation
         ("hash_bits", "i8"),
         ("router", "i8"),
+        ("decode_router", "i8"),
+        ("dp_aware", "?"),
+        ("workers", "i8"),
+        ("trees_evict", "?"),
+        ("max_tree_tokens", "i8"),
+        ("eviction_interval_s", "f8"),
         ("cache_threshold", "f8"),
         ("balance_abs", "f8"),
         ("balance_rel", "f8"),

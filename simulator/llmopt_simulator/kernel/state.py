@@ -30,6 +30,8 @@ SHORTEST_QUEUE: Final = 1
 CACHE_AWARE: Final = 2
 POWER_OF_TWO: Final = 3
 CENTRAL_QUEUE: Final = 4
+RANDOM: Final = 5
+KV_AWARE: Final = 6
 """Router policies."""
 
 LRU: Final = 0
@@ -125,6 +127,7 @@ RANK: Final = np.dtype(
     [
         ("engine", "i8"),
         ("instance", "i8"),
+        ("worker", "i8"),  # what it is to the router
         ("capacity_pages", "i8"),
         ("page_tokens", "i8"),
         ("block_pages", "i8"),
@@ -232,6 +235,9 @@ WORLD: Final = np.dtype(
         ("counted_s", "f8"),  # time up to which `request_s` is integrated
         ("request_s", "f8"),  # integral of the number of requests in the system
         ("turn", "i8"),  # round robin
+        ("decode_turn", "i8"),
+        ("next_eviction_s", "f8"),  # of the router's trees
+        ("free_entry", "i8"),
         ("random", "u8"),
         ("active", "i8"),  # flows on the links
         ("moved_s", "f8"),  # time up to which flows have moved
@@ -278,6 +284,12 @@ class State(NamedTuple):
     """Open-addressing hash of every rank: block id to node, NONE where empty."""
     scratch: NDArray[np.int64]
     """Nodes of the prefix that was matched last."""
+    workers: Records
+    """Front ranks or instances, whichever the router sees."""
+    entries: Records
+    """What the router remembers of its workers, see `router_trees`."""
+    entry_table: NDArray[np.int64]
+    """Open-addressing hash: block id × workers + worker to entry, NONE where empty."""
     completions: NDArray[np.int64]
     """Heaps of every rank: completion step × 2^31 + request."""
     growth: NDArray[np.int64]
