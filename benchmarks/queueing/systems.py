@@ -15,7 +15,7 @@ is left is below the width of the intervals.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from llmopt_calibration.compiled import compile_step
 from llmopt_calibration.step.law import Operator, StepLaw
 from llmopt_calibration.step.symbols import StepSymbols
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
+from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Scheduling
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator import KvTransfer, PoolService, ServiceModel, WorkloadSource, step_bounds
 from queueing import formulas as theory
@@ -92,6 +92,18 @@ def mmc(utilisation: float, count: int, servers: int = 4) -> Proof:
     return replaced(proof, proof.metric, theory.mmc_wait(servers, utilisation * servers / mean_s, mean_s))
 
 
+def loss(utilisation: float, count: int, servers: int = 4) -> Proof:
+    """Share of requests turned away where nobody may wait, with hyperexponential services (Erlang B)."""
+    name = f"M/G/{servers}/{servers} share turned away"
+    proof = _queue(name, utilisation, count, _hyperexponential, _hyper_moments(TOKENS), servers)
+    (pool,) = proof.deployment.pools
+    pool = replace(pool, scheduling=Scheduling(queue_limit=0))
+    exact = theory.erlang_b(servers, utilisation * servers)
+    return replace(
+        proof, metric="rejected_share", exact=exact, deployment=replace(proof.deployment, pools=(pool,))
+    )
+
+
 def mg1_ps(utilisation: float, count: int) -> Proof:
     """Mean time in processor sharing with hyperexponential services."""
     pool = PoolDeployment("serve", "x", Layout(), 1, 4096, 4096)
@@ -153,8 +165,7 @@ def closed_network(customers: int, count: int) -> Proof:
 
 def replaced(proof: Proof, metric: str, exact: float) -> Proof:
     """The same system judged by another metric, or by another value."""
-    system, utilisation = proof.system, proof.utilisation
-    return Proof(system, utilisation, metric, exact, proof.deployment, proof.service, proof.source)
+    return replace(proof, metric=metric, exact=exact)
 
 
 def _queue(

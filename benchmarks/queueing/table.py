@@ -27,6 +27,7 @@ SYSTEMS: Final[tuple[Callable[[float, int], Proof], ...]] = (
     systems.md1,
     systems.mg1,
     systems.mg1_ps,
+    systems.loss,
     systems.tandem,
     systems.shared_link,
 )
