@@ -31,7 +31,7 @@ from llmopt_simulator import (
     metrics,
     simulate,
 )
-from random_systems.fields import MOST_BATCH, MOST_CHUNK, MOST_RANKS, count, draw
+from random_systems.fields import MOST_BATCH, MOST_CHUNK, MOST_DRAFTS, MOST_RANKS, count, draw
 
 Ints = NDArray[np.int64]
 LAWS: Final = 16
@@ -90,6 +90,7 @@ def _seen(run: Run) -> dict[str, bool]:
         "retractions": bool(world["retractions"] > 0),
         "prefix hits": bool(run.hit_tokens.any()),
         "hits in host memory": bool(run.host_hit_tokens.any()),
+        "speculation": any(pool.speculation is not None for pool in run.deployment.pools),
         "KV transfers": run.deployment.mode == "disaggregated" and bool(run.finished.any()),
         "closed loops": run.workload.concurrency is not None,
         "turns that wait for answers": run.workload.follows is not None,
@@ -103,12 +104,18 @@ def random_system(rng: np.random.Generator) -> System:
     pools = tuple(_pool(rng, role) for role in (("prefill", "decode") if split else ("serve",)))
     mode = "disaggregated" if split else "aggregated"
     deployment = draw(rng, Deployment, mode=mode, pools=pools)
-    services = tuple(draw(rng, PoolService, step=_law(int(rng.integers(LAWS)))) for _ in pools)
+    services = tuple(_service(rng, pools[-1].speculation is not None) for _ in pools)
     workload = _workload(rng)
     if rng.random() < STARVED:
         services = tuple(_starved(rng, service, workload) for service in services)
     service = draw(rng, ServiceModel, pools=services, transfer=draw(rng, KvTransfer))
     return System(workload, deployment, service, draw(rng, SimulationOptions))
+
+
+def _service(rng: np.random.Generator, speculates: bool) -> PoolService:
+    """A pool's laws and caches; a draft has a law of its own or costs nothing."""
+    draft = _law(int(rng.integers(LAWS))) if speculates and rng.random() < 0.5 else None
+    return draw(rng, PoolService, step=_law(int(rng.integers(LAWS))), draft=draft)
 
 
 def _starved(rng: np.random.Generator, service: PoolService, workload: Workload) -> PoolService:
@@ -126,7 +133,8 @@ def _pool(rng: np.random.Generator, role: str) -> PoolDeployment:
     if role == "serve" or rng.random() < 0.05:
         return pool
     limit = pool.scheduling.queue_limit if role == "prefill" else None
-    return replace(pool, scheduling=replace(pool.scheduling, growth=None, queue_limit=limit))
+    pool = replace(pool, scheduling=replace(pool.scheduling, growth=None, queue_limit=limit))
+    return replace(pool, speculation=None) if role == "prefill" else pool
 
 
 def _workload(rng: np.random.Generator) -> Workload:
@@ -177,5 +185,6 @@ def _law(number: int) -> CompiledStep:
         seconds = sp.Float(float(rng.uniform(1e-3, 0.02))) * count_
         work = (seconds, 100 * seconds, 10 * seconds, seconds)
         operators.append(Operator(sees, "x", *work, sees, "default"))  # type: ignore[arg-type]
-    most = MOST_CHUNK + MOST_BATCH
-    return compile_step(StepLaw(tuple(operators), s), most, MOST_RANKS * most, MOST_BATCH)
+    batch = MOST_BATCH * (1 + MOST_DRAFTS)
+    most = MOST_CHUNK + batch
+    return compile_step(StepLaw(tuple(operators), s), most, MOST_RANKS * most, batch)

@@ -23,6 +23,7 @@ from llmopt_problems.deployment import (
     Routing,
     Scheduling,
 )
+from llmopt_problems.speculation import Speculation
 from llmopt_simulator import HostTier, KvTransfer, PoolService, SimulationOptions
 
 Draw = Callable[[np.random.Generator], Any]
@@ -80,6 +81,7 @@ def drawn(kind: type) -> Draw:
 MOST_CHUNK: Final = 96
 MOST_BATCH: Final = 16
 MOST_RANKS: Final = 3
+MOST_DRAFTS: Final = 3
 """Bounds that step laws are compiled for."""
 
 RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
@@ -114,6 +116,7 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "chunk_tokens": among((1, 7, 32, MOST_CHUNK, MOST_CHUNK)),
         "batch_cap": among((1, 3, 8, MOST_BATCH, MOST_BATCH)),
         "scheduling": drawn(Scheduling),
+        "speculation": rarely(drawn(Speculation), 0.3),
     },
     Deployment: {"caching": drawn(Caching), "routing": drawn(Routing)},
     PoolService: {
@@ -130,6 +133,7 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "bytes_per_s": among((1.0, 40.0, 1e6)),
         "latency_s": among((0.0, 0.05, 1.0)),
     },
+    Speculation: {"acceptance": among(((0.7,), (1.0,), (0.0, 0.5), (0.9, 0.8, 0.7), ()))},
     KvTransfer: {
         "latency_s": among((0.0, 0.0, 0.05, 1.0)),
         "bytes_per_token": among((0.0, 0.5, 2.0)),

@@ -22,6 +22,7 @@ HAPPENS = (
     "retractions",
     "prefix hits",
     "hits in host memory",
+    "speculation",
     "KV transfers",
     "closed loops",
     "turns that wait for answers",
@@ -69,7 +70,7 @@ def test_every_field_of_a_system_is_drawn() -> None:
     """A field that a behaviour adds must be added to the ranges too."""
     for kind in RANGES:
         for seed in range(20):
-            given = {"step": None, "role": "serve", "pools": ()}
+            given = {"step": None, "draft": None, "role": "serve", "pools": ()}
             names = {field for field in given if field in kind.__dataclass_fields__}
             draw(np.random.default_rng(seed), kind, **{name: given[name] for name in names})
 
