@@ -42,7 +42,7 @@ def endure(cases: range, workers: int) -> list[Outcome]:
 
 def test_random_systems_endure() -> None:
     outcomes = endure(range(1000), workers=1)
-    assert sum(outcome.kind == "served" for outcome in outcomes) > 700
+    assert sum(outcome.kind == "served" for outcome in outcomes) > 600
 
 
 @pytest.mark.slow
