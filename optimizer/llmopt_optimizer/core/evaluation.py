@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import mpmath
 import numpy as np
-from sympy import Add, Symbol
+from sympy import Add, Expr, Symbol
 
-from .exact import DIGITS, Value, precise_value
-from .lowering import compile_expressions
+from .exact import DIGITS, Value, precise_value, precise_values
+from .lowering import Function, compile_expressions
 from .program import Assignment, Choice, Constraint, Pool, Program, State, System, Variant
 from .states import BISECTIONS
 
@@ -62,7 +63,8 @@ def _evaluate(program: Program, system: System, assignment: Assignment) -> Evalu
         for state in variant.states:
             local[state.symbol], smallest[f"{pool.name}.{state.symbol}"] = _solve_state(state, local)
         margins |= {f"{pool.name}.{c.name}": _margin(c, local) for c in variant.constraints}
-        known |= {symbol: precise_value(e, local) for symbol, e in variant.attributes.items()}
+        attributes = precise_values(variant.attributes.values(), local)
+        known |= dict(zip(variant.attributes, attributes, strict=True))
     margins |= {constraint.name: _margin(constraint, known) for constraint in system.constraints}
     used = {o.metric for o in program.objectives} | {limit.metric for limit in program.limits}
     metrics = {name: precise_value(system.metrics[name], known) for name in sorted(used)}
@@ -115,9 +117,15 @@ def _solve_state(state: State, known: Mapping[Symbol, Value]) -> tuple[Value, bo
     return root, abs(root - reached) <= SWEEP_REACH * abs(root)
 
 
+@lru_cache(maxsize=256)
+def _compiled(equation: Expr) -> Function:
+    """Compiling takes longer than all that is done with it: the points of a front share it."""
+    return compile_expressions((equation,))
+
+
 def _sweep(state: State, known: Mapping[Symbol, Value], lower: float, upper: float) -> float:
     """The end of `x <- g(x)` from below; every root is at or above it."""
-    function = compile_expressions((state.equation,))
+    function = _compiled(state.equation)
     values = {symbol: np.asarray(float(value)) for symbol, value in known.items()}
     x = lower
     for _ in range(SWEEP_STEPS):
@@ -132,7 +140,7 @@ def _sweep(state: State, known: Mapping[Symbol, Value], lower: float, upper: flo
 
 def _bisected(state: State, known: Mapping[Symbol, Value], lower: float, upper: float) -> float:
     """A point next to the only root of an equation that does not increase."""
-    function = compile_expressions((state.equation,))
+    function = _compiled(state.equation)
     values = {symbol: np.asarray(float(value)) for symbol, value in known.items()}
     for _ in range(BISECTIONS):
         middle = (lower + upper) / 2
