@@ -35,7 +35,7 @@ def main() -> int:
     started = time.process_time()
     for seed in range(arguments.first, arguments.first + arguments.programs):
         _compare(seed, naive, generator, seen)
-        done = sum(seen[name] for name in ("feasible", "infeasible"))
+        done = seed + 1 - arguments.first
         if done % 500 == 0:
             print(f"{done} programs, {time.process_time() - started:.0f} CPU s: {dict(seen)}", flush=True)
     print(f"{arguments.programs} programs: {dict(seen)}")
@@ -43,7 +43,11 @@ def main() -> int:
 
 
 def _compare(seed: int, naive: ModuleType, generator: ModuleType, seen: Counter[str]) -> None:
-    case = generator.random_case(seed, most_objectives=4)
+    try:
+        case = generator.random_case(seed, most_objectives=4)
+    except AssertionError:  # its own iteration does not converge: it has no opinion
+        seen["without a judge"] += 1
+        return
     expected = naive.naive_front(case.program, case.points)
     compiled = compile_program(case.program)
     seen["feasible" if expected else "infeasible"] += 1

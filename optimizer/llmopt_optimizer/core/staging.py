@@ -7,14 +7,15 @@ reads them as symbols.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from sympy import Add, Basic, Expr, Max, Min, Mul, Symbol
+from sympy.core.relational import Relational
 
-from .algebra import rebuilt, symbols_of
+from .algebra import symbols_of
 from .lowering import Floats, Function, compile_expressions
 
 _ASSOCIATIVE = (Add, Mul, Max, Min)
@@ -72,15 +73,15 @@ class _Splitting:
         if not expression.args:
             return expression
         if not isinstance(expression, Expr):  # a condition stays one: only numbers have symbols
-            return rebuilt(expression, [self.late_part(argument) for argument in expression.args])
+            return _unevaluated(expression, [self.late_part(argument) for argument in expression.args])
         if not self._is_late(expression):
             return self._symbol(expression)
         early = [argument for argument in expression.args if not self._is_late(argument)]
         if isinstance(expression, _ASSOCIATIVE) and len(early) > 1:
-            joined = self._symbol(rebuilt(expression, early))
+            joined = self._symbol(_unevaluated(expression, early))
             rest = [self.late_part(each) for each in expression.args if self._is_late(each)]
-            return rebuilt(expression, [joined, *rest])
-        return rebuilt(expression, [self.late_part(argument) for argument in expression.args])
+            return _unevaluated(expression, [joined, *rest])
+        return _unevaluated(expression, [self.late_part(argument) for argument in expression.args])
 
     def _symbol(self, expression: Basic) -> Basic:
         if expression.is_number or not symbols_of(expression):
@@ -94,3 +95,10 @@ class _Splitting:
             own = expression in self.late
             self._reads_late[expression] = own or any(map(self._is_late, expression.args))
         return self._reads_late[expression]
+
+
+def _unevaluated(expression: Basic, arguments: Sequence[Basic]) -> Basic:
+    """The same node on other arguments; there is nothing to simplify, and looking for it takes seconds."""
+    if isinstance(expression, Expr | Relational):
+        return expression.func(*arguments, evaluate=False)
+    return expression.func(*arguments)
