@@ -31,6 +31,27 @@ BENCHMARKS = (
         ("compile", "tabulate"),
     ),
     Benchmark(
+        "solve_single",
+        "wall seconds of a complete front, two objectives, 1.2e9 combinations; baseline: brute force "
+        "by its rate on a sample; beside it NSGA-II and direct SCIP",
+        ("expressions", "compile", "front"),
+    ),
+    Benchmark(
+        "solve_huge",
+        "wall seconds of a certified optimum among 2.2e12 combinations of unlike pools; baselines as above",
+        ("expressions", "compile", "solve"),
+    ),
+    Benchmark(
+        "solve_growth",
+        "wall seconds of a front at 4,096 accelerators; baseline: at 8",
+        ("small", "large"),
+    ),
+    Benchmark(
+        "front_three",
+        "wall seconds of a complete front of three objectives; baselines as of solve_single",
+        ("expressions", "compile", "front"),
+    ),
+    Benchmark(
         "enumeration_agreement",
         "random small programs on which the columns route equals brute force; baseline: all of them",
         ("solve", "brute_force"),

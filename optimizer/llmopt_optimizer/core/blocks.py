@@ -79,6 +79,16 @@ class CompiledVariant:
             new = _reading(active, expanded.values, decision.symbol)
             yield from self._expand(expanded.filtered(new), depth + 1, active)
 
+    def at(self, code: Indices, parameters: Mapping[Symbol, float]) -> Block:
+        """The feasible ones of these positions in the full product."""
+        values = {symbol: np.asarray(value, dtype=np.float64) for symbol, value in parameters.items()}
+        for decision in self.variant.decisions:
+            stride, size = self.axis(decision.symbol)
+            values[decision.symbol] = np.array(decision.values, dtype=np.float64)[code // stride % size]
+        active = list(self.constraints)
+        block = Block(code, values, {}, runs_of(np.arange(len(code))))
+        return self._finished(block.filtered(_reading(active, values)), active)
+
     def axis(self, symbol: Symbol) -> Axis:
         """Stride and size of a decision in the full product."""
         sizes = [len(decision.values) for decision in self.variant.decisions]
