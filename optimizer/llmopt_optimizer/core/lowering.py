@@ -8,7 +8,7 @@ relatively, is that integer, so that `ceiling(2/3 * 6/4)` does not depend on the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, TypeAlias
@@ -145,12 +145,19 @@ def compile_expressions(expressions: Iterable[Expr]) -> Function:
 
     Raises `ProgramError` for a node that has no numeric form.
     """
-    listed = [each.doit() if each.has(Sum) else each for each in expressions]
-    symbols = tuple(sorted(symbols_of(*listed), key=lambda s: (s.name, s.sort_key())))
+    return compile_steps((), [each.doit() if each.has(Sum) else each for each in expressions])
+
+
+def compile_steps(steps: Sequence[tuple[Symbol, Expr]], expressions: Sequence[Expr]) -> Function:
+    """One numpy function for expressions over symbols of which `steps` define some, in order."""
+    read = symbols_of(*(part for _, part in steps), *expressions) - {symbol for symbol, _ in steps}
+    symbols = tuple(sorted(read, key=lambda s: (s.name, s.sort_key())))
     tape = _Tape({symbol: place for place, symbol in enumerate(symbols)})
-    results = tuple(tape.place(expression) for expression in listed)
-    steps = _with_last_uses(tape.steps, {*range(len(symbols)), *results})
-    return Function(symbols, tuple(tape.constants), steps, results, tape.size)
+    for symbol, part in steps:
+        tape.places[symbol] = tape.place(part)
+    results = tuple(tape.place(expression) for expression in expressions)
+    done = _with_last_uses(tape.steps, {*range(len(symbols)), *results})
+    return Function(symbols, tuple(tape.constants), done, results, tape.size)
 
 
 @dataclass(slots=True)
