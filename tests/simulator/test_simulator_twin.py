@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from itertools import product
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 
+from llmopt_problems.deployment import Deployment
+from llmopt_problems.traffic.requests import Workload
+from llmopt_simulator import ServiceModel
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.run import Run, simulate
 
@@ -17,7 +24,12 @@ CACHED = 300
 DRAFTED = 300
 
 
-def check_case(case: int, make, load_helper, kind: str) -> Run:
+KINDS = ("plain", "scheduled", "starved", "cached", "drafted")
+NOT_READ = {"Caching.host_bytes", "ServiceModel.transfer"}
+"""Choices that no run reads: what host memory comes to is in the service; links without a decode pool."""
+
+
+def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Deployment, ServiceModel]:
     """One random system: `plain`, `scheduled`, `starved` of growing pages, `cached`, `drafted`."""
     cases, rng = load_helper("twin_cases"), np.random.default_rng(case)
     workload, deployment = cases.random_workload(rng, int(rng.choice([8, 40]))), cases.random_deployment(rng)
@@ -36,6 +48,13 @@ def check_case(case: int, make, load_helper, kind: str) -> Run:
         service = cases.with_hosts(rng, service)
     if kind == "drafted":
         deployment, service = cases.with_speculation(rng, make, deployment, service)
+    return workload, deployment, service
+
+
+def check_case(case: int, make, load_helper, kind: str) -> Run:
+    """The run of a random system, after it has been compared with the twin's."""
+    cases = load_helper("twin_cases")
+    workload, deployment, service = random_case(case, make, load_helper, kind)
     run = simulate(workload, deployment, service, case)
     stream = int(run.state.settings["stream"][0])
     twin = cases.run_twin(load_helper, workload, deployment, service, case, stream)
@@ -79,8 +98,43 @@ def test_kernel_equals_the_twin_when_it_speculates(start: int, make, load_helper
     assert sum(int(run.state.world["retractions"][0]) for run in runs) > 50
 
 
+def choices(hint: object) -> set[str]:
+    """What a field of this type can choose: its literals, both truth values, `None` and `given`."""
+    if get_origin(hint) is Literal:
+        return {repr(value) for value in get_args(hint)}
+    if hint is bool:
+        return {"False", "True"}
+    if get_origin(hint) in (Union, UnionType):
+        return {"None", "given"}
+    return set()
+
+
+def chosen(thing: object) -> Iterator[tuple[str, set[str], str]]:
+    """Every choice of a dataclass and of those inside it: the field, what it could be, what it is."""
+    hints = get_type_hints(type(thing))
+    for field in fields(thing):  # type: ignore[arg-type]
+        value, options = getattr(thing, field.name), choices(hints[field.name])
+        if options:
+            among = repr(value) if repr(value) in options else "given"
+            yield f"{type(thing).__name__}.{field.name}", options, among
+        for inner in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(inner):
+                yield from chosen(inner)
+
+
+def test_the_cases_make_every_choice(make, load_helper) -> None:
+    """Whatever can be chosen in a workload, deployment or service is chosen in some case."""
+    missing: dict[str, set[str]] = {}
+    for kind, case in product(KINDS, range(60)):
+        for thing in random_case(case, make, load_helper, kind):
+            for field, options, value in chosen(thing):
+                missing.setdefault(field, set(options)).discard(value)
+    missing = {field: left for field, left in missing.items() if left and field not in NOT_READ}
+    assert not missing, missing
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "scheduled", "starved", "cached", "drafted"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_kernel_equals_the_twin_on_many_more(make, load_helper, kind: str) -> None:
     for case in range(CASES, CASES + 4000):
         check_case(case, make, load_helper, kind)
