@@ -4,7 +4,8 @@ The response of a point to the constants is nearly linear, so a simulation at ne
 every step lengthened give all that the fit needs:
 
     tpot = tpot0 + (dtpot/dstep) (step_s + layers layer_s)
-    ttft = ttft0 + (dttft/dstep) (step_s + layers layer_s) + delay_steps tpot + tokens input_token_s
+    ttft = ttft0 + (dttft/dstep) (step_s + layers layer_s) + delay_polls poll_steps tpot
+         + tokens input_token_s
          + handoff_s where prefill and decode are apart
 
 Every pair weighs the same. Which constants are fitted at all is chosen by the error on held-out pairs: a
@@ -28,15 +29,15 @@ Numbers = NDArray[np.float64]
 STEP_CHOICES: Final[tuple[tuple[str, ...], ...]] = ((), ("step_s",), ("layer_s",), ("step_s", "layer_s"))
 FIRST_TOKEN_CHOICES: Final[tuple[tuple[str, ...], ...]] = (
     (),
-    ("delay_steps",),
-    ("delay_steps", "input_token_s"),
-    ("delay_steps", "handoff_s"),
-    ("delay_steps", "input_token_s", "handoff_s"),
+    ("delay_polls",),
+    ("delay_polls", "input_token_s"),
+    ("delay_polls", "handoff_s"),
+    ("delay_polls", "input_token_s", "handoff_s"),
 )
 SCALES: Final[Mapping[str, float]] = {
     "step_s": 1e-3,
     "layer_s": 1e-5,
-    "delay_steps": 10.0,
+    "delay_polls": 1.0,
     "input_token_s": 1e-5,
     "handoff_s": 0.1,
 }
@@ -56,6 +57,8 @@ class Responses:
     layers: Numbers
     input_tokens: Numbers
     disaggregated: NDArray[np.bool_]
+    poll_steps: Numbers
+    """Decode steps between two looks of the scheduler at new requests."""
     ttft_s: Numbers
     tpot_s: Numbers
     """Simulated with neutral constants."""
@@ -86,7 +89,8 @@ def predicted(points: Responses, constants: Mapping[str, float]) -> tuple[Number
     """TTFT and TPOT of the points in seconds under `constants`; those not named are neutral."""
     step = constants.get("step_s", 0.0) + points.layers * constants.get("layer_s", 0.0)
     tpot = points.tpot_s + points.tpot_per_step_s * step
-    ttft = points.ttft_s + points.ttft_per_step_s * step + constants.get("delay_steps", 0.0) * tpot
+    ttft = points.ttft_s + points.ttft_per_step_s * step
+    ttft = ttft + constants.get("delay_polls", 0.0) * points.poll_steps * tpot
     ttft = ttft + constants.get("input_token_s", 0.0) * points.input_tokens
     return ttft + constants.get("handoff_s", 0.0) * points.disaggregated, tpot
 
@@ -125,13 +129,19 @@ def held_out_errors(points: Responses, names: tuple[str, ...]) -> tuple[float, f
     )
 
 
-def held_out_predictions(points: Responses, names: tuple[str, ...]) -> tuple[Numbers, Numbers]:
-    """TTFT and TPOT of every point by constants fitted to the other pairs; neutral when there are none."""
+def held_out_predictions(
+    points: Responses, names: tuple[str, ...], of: Responses | None = None
+) -> tuple[Numbers, Numbers]:
+    """TTFT and TPOT of every point by constants fitted to the other pairs; neutral when there are none.
+
+    `of` are the same points simulated otherwise, for which the constants are then used.
+    """
+    asked = points if of is None else of
     ttft, tpot = np.empty_like(points.ttft_s), np.empty_like(points.tpot_s)
     for pair in np.unique(points.pair):
         inside = points.pair == pair
         constants = fit_constants(points.only(~inside), names) if not inside.all() else {}
-        ttft[inside], tpot[inside] = predicted(points.only(inside), constants)
+        ttft[inside], tpot[inside] = predicted(asked.only(inside), constants)
     return ttft, tpot
 
 

@@ -27,10 +27,10 @@ CONSTANTS: Mapping[str, tuple[str, float, str]] = {
         "time of a step beside its kernels: scheduling, input preparation, sampling, output",
     ),
     "layer_s": ("s", 0.0, "gaps between the kernels of a layer"),
-    "delay_steps": (
-        "decode steps",
+    "delay_polls": (
+        "polls",
         0.0,
-        "steps that a new request waits for the scheduler, and its first token for the user, beside queueing",
+        "polls of the scheduler that a new request and its first token wait for, beside queueing",
     ),
     "input_token_s": ("s/token", 0.0, "front-end time of an input token: HTTP, tokenizer, copies"),
     "handoff_s": (
@@ -63,9 +63,12 @@ class EngineSettings:
     memory_rule: MemoryRule
     """What the fraction is of: `static` weights and cache, `peak` all but half the reserve, `free` memory
     beside weights, activations and reserve."""
-    output_reservation: float
-    """Share of a request's output for which pages are kept on admission: 1 when it is never evicted; a half
-    when pages are taken as tokens come, since running requests are half done on average."""
+    mixing: Literal["decode_first", "prefill_first"]
+    """Whether a step holds decodes and prefill together, or prefill alone while there is any."""
+    growth: Mapping[str, float] | None
+    """How pages are taken as tokens come (fields of `KvGrowth`); None: a request's output is reserved."""
+    poll_steps: Mapping[str, int]
+    """Decode steps between two looks at new requests, by the fewest users from which it holds."""
     kv_by_weights: Mapping[str, KvPrecision]
     """Cache precision by that of the weights served."""
     sources: Mapping[str, str]
@@ -87,6 +90,11 @@ class EngineLayer:
     def value(self, name: str) -> float:
         """The number of a constant."""
         return self.constants[name].value
+
+    def poll_steps(self, users: int) -> int:
+        """Decode steps between two looks of the scheduler at new requests, with so many users."""
+        intervals = {int(fewest): steps for fewest, steps in self.settings.poll_steps.items()}
+        return intervals[max(fewest for fewest in intervals if fewest <= users)]
 
     def kv_precision(self, model: ModelSpec, weights: WeightPrecision) -> KvPrecision:
         """Precision of the cache: a checkpoint published in 4 bits carries no cache scales."""

@@ -16,10 +16,20 @@ from llmopt_calibration.engine.fitting import EngineFit, Responses, fit_engine, 
 from llmopt_calibration.engine.layer import ENGINES
 from llmopt_calibration.sources.serving_points import ServingPoint, ServingRows, read_serving_points
 from llmopt_optimizer.output.files import write_files
+from llmopt_optimizer.validation.decision import candidates, careful_decisions, plain_decisions
 from llmopt_optimizer.validation.predict import Prediction, predict_rows
-from llmopt_optimizer.validation.refit import TIER, layer_content, responses, settings_content
-from llmopt_optimizer.validation.report import accuracy_page
+from llmopt_optimizer.validation.refit import (
+    TIER,
+    layer_content,
+    responses,
+    settings_content,
+    transferred_responses,
+)
+from llmopt_optimizer.validation.report import Findings, accuracy_page
 from llmopt_optimizer.validation.score import error_table
+
+LEFT_OUT = {"most similar other": 0.0, "other generation": 0.5}
+"""Which accelerators' tables are left out: those no farther than this (`llmopt_calibration.coefficients`)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,11 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     write_files(options.layers, contents)
     llmopt_calibration.engine.engine_layer.cache_clear()
-    held_out = _held_out_table(points, answers, engines, fits)
-    shipped = error_table(rows.rows, predict_rows(rows.rows))
+    found = _findings(rows, points, answers, fits)
     causes = options.causes or options.docs.with_name("accuracy_causes.md")
     wrong = causes.read_text(encoding="utf-8")
-    write_files(options.docs.parent, {options.docs.name: accuracy_page(held_out, shipped, fits, wrong)})
+    write_files(options.docs.parent, {options.docs.name: accuracy_page(found, wrong)})
     return 0
 
 
@@ -57,18 +66,43 @@ def _layer_text(
     return json.dumps(content, indent=1) + "\n"
 
 
-def _held_out_table(
-    points: Sequence[ServingPoint], answers: Responses, engines: np.ndarray, fits: dict[str, EngineFit]
-) -> pd.DataFrame:
-    """Errors of every point under the constants that the other pairs of its engine gave."""
+def _findings(
+    rows: ServingRows, points: Sequence[ServingPoint], answers: Responses, fits: dict[str, EngineFit]
+) -> Findings:
+    """Everything that the page shows."""
+    predictions = _held_out(points, answers, fits)
+    others = transferred_responses(points, answers, tuple(LEFT_OUT.values()))
+    left_out = [_errors(points, _held_out(points, answers, fits, other)) for other in others]
+    choices = candidates(points, predictions)
+    return Findings(
+        _errors(points, predictions),
+        error_table(rows.rows, predict_rows(rows.rows)),
+        fits,
+        plain_decisions(choices),
+        careful_decisions(choices),
+        dict(zip(LEFT_OUT, left_out, strict=True)),
+    )
+
+
+def _held_out(
+    points: Sequence[ServingPoint],
+    answers: Responses,
+    fits: dict[str, EngineFit],
+    of: Responses | None = None,
+) -> list[Prediction]:
+    """Every point (simulated as in `of`) under the constants that the other pairs of its engine gave."""
     ttft, tpot = np.empty(len(points)), np.empty(len(points))
+    engines = np.array([point.engine for point in points])
     for engine, fit in fits.items():
         inside = engines == engine
         used = tuple(name for name, constant in fit.constants.items() if constant.high > 0)
-        ttft[inside], tpot[inside] = held_out_predictions(answers.only(inside), used)
-    predictions = [Prediction(*both) for both in zip(ttft.tolist(), tpot.tolist(), strict=True)]
-    table = error_table(points, predictions)
-    return table.assign(gpu=[point.accelerator for point in points])
+        asked = None if of is None else of.only(inside)
+        ttft[inside], tpot[inside] = held_out_predictions(answers.only(inside), used, asked)
+    return [Prediction(*both) for both in zip(ttft.tolist(), tpot.tolist(), strict=True)]
+
+
+def _errors(points: Sequence[ServingPoint], predictions: Sequence[Prediction]) -> pd.DataFrame:
+    return error_table(points, predictions).assign(gpu=[point.accelerator for point in points])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,7 +32,7 @@ class Decisions:
     """Scores of all choices."""
 
     table: pd.DataFrame
-    """One row a choice and bound: pair, kind, engine, quantile, candidates, score, broken, empty."""
+    """One row a choice and bound: choice, pair, kind, engine, quantile, candidates, score, broken, empty."""
     margins: tuple[float, float]
     """Smallest and largest margin over the held-out pairs; both 1 without one."""
 
@@ -86,7 +86,7 @@ def _score(group: pd.DataFrame, quantile: float, margin: float) -> dict[str, obj
     bound = group["tpot"].quantile(quantile)
     best = group.loc[group["tpot"] <= bound, "throughput"].max()
     allowed = group[group["tpot_predicted"] * margin <= bound]
-    row: dict[str, object] = {name: group[name].iloc[0] for name in ("pair", "kind", "engine")}
+    row: dict[str, object] = {name: group[name].iloc[0] for name in ("choice", "pair", "kind", "engine")}
     row |= {"quantile": quantile, "candidates": len(group), "empty": allowed.empty, "broken": False}
     if allowed.empty:
         return row | {"score": 0.0}

@@ -50,7 +50,7 @@ def predict(workshop: Workshop, point: ServingPoint) -> Prediction:
     except (DeploymentError, SimulationError) as error:
         return Prediction(error=str(error))
     layer = workshop.bench(bench_key(point)).layer
-    delay = layer.value("delay_steps") * found.tpot_s
+    delay = layer.value("delay_polls") * layer.poll_steps(point.concurrency) * found.tpot_s
     front = layer.value("input_token_s") * (point.shortest_input + point.longest_input) / 2
     handoff = layer.value("handoff_s") if point.mode == "disaggregated" else 0.0
     ttft_s = found.ttft_s + delay + front + handoff

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from multiprocessing import get_context
@@ -26,16 +27,10 @@ TIER: Final = "A"
 """Known image, no speculative decoding, consistent by Little's law: the only points that are fitted."""
 
 
-def responses(
-    points: Sequence[ServingPoint], farther_than: float | None = None
-) -> tuple[list[ServingPoint], Responses]:
-    """The measured points that can be simulated, and how they answer to longer steps.
-
-    With `farther_than` operators are predicted from tables of accelerators farther away alone.
-    """
-    simulate = partial(_simulate_all, points, farther_than=farther_than)
+def responses(points: Sequence[ServingPoint]) -> tuple[list[ServingPoint], Responses]:
+    """The measured points that can be simulated, and how they answer to longer steps."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        neutral, probed = pool.map(simulate, (0.0, PROBE_STEP_S))
+        neutral, probed = pool.map(partial(_simulate_all, points), (0.0, PROBE_STEP_S))
     found = [
         (point, base, longer)
         for point, base, longer in zip(points, neutral, probed, strict=True)
@@ -45,8 +40,28 @@ def responses(
     return kept, _responses(kept, [base for _, base, _ in found], [longer for _, _, longer in found])
 
 
+def transferred_responses(
+    points: Sequence[ServingPoint], answers: Responses, distances: Sequence[float]
+) -> list[Responses]:
+    """The responses with operators of accelerators farther away than each of `distances` alone.
+
+    A point that cannot be simulated so is NaN. What a longer step does is taken to be the same.
+    """
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(partial(_simulate_all, points, 0.0), distances))
+    return [_simulated_as(answers, latencies) for latencies in found]
+
+
+def _simulated_as(answers: Responses, latencies: Sequence[Latencies | None]) -> Responses:
+    ttft, tpot = (
+        np.array([np.nan if item is None else getattr(item, name) for item in latencies])
+        for name in ("ttft_s", "tpot_s")
+    )
+    return replace(answers, ttft_s=ttft, tpot_s=tpot)
+
+
 def _simulate_all(
-    points: Sequence[ServingPoint], probe_step_s: float, farther_than: float | None
+    points: Sequence[ServingPoint], probe_step_s: float, farther_than: float | None = None
 ) -> list[Latencies | None]:
     workshop = Workshop(probe_step_s, farther_than)
     return [_simulate(workshop, point) for point in points]
@@ -71,6 +86,7 @@ def _responses(
         layers=np.array([float(catalog.model(point.model).layer_count) for point in points]),
         input_tokens=np.array([(point.shortest_input + point.longest_input) / 2 for point in points]),
         disaggregated=np.array([point.mode == "disaggregated" for point in points]),
+        poll_steps=np.array([float(engine_layer(p.engine).poll_steps(p.concurrency)) for p in points]),
         ttft_s=ttft,
         tpot_s=tpot,
         ttft_per_step_s=(longer_ttft - ttft) / PROBE_STEP_S,

@@ -7,6 +7,7 @@ served.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 
 from llmopt_calibration.engine import engine_layer
@@ -15,7 +16,7 @@ from llmopt_calibration.sources.serving_points import PointPool, ServingPoint
 from llmopt_calibration.transfer import kv_transfer_law
 from llmopt_optimizer.errors import DeploymentError
 from llmopt_optimizer.validation.benches import Bench, BenchKey, Workshop, bench_key, memory_of
-from llmopt_problems.deployment import Deployment, PoolDeployment
+from llmopt_problems.deployment import Deployment, KvGrowth, PoolDeployment, Scheduling
 from llmopt_simulator import KvTransfer, PoolService, ServiceModel, step_bounds
 
 LARGEST_BATCH = 2048
@@ -24,6 +25,8 @@ PREFILL_BATCH = 256
 """Requests that a prefill rank holds while their caches leave."""
 IMBALANCE = 2
 """Room in a rank's batch over its even share of the users."""
+HALF_DONE = 0.5
+"""Share of their outputs that running requests hold on average."""
 COMFORTABLE_REQUESTS = 4
 """Requests of the largest size that a cache should hold before the memory fraction is left alone."""
 
@@ -46,8 +49,23 @@ def _pool(point: ServingPoint, pool: PointPool) -> PoolDeployment:
     ranks = pool.instances * pool.layout.dp * pool.layout.pp
     share = IMBALANCE * ceil(point.concurrency / ranks)
     batch = PREFILL_BATCH if pool.role == "prefill" else min(LARGEST_BATCH, 1 << (share - 1).bit_length())
-    chunk = _chunk_tokens(point, pool)
-    return PoolDeployment(pool.role, point.accelerator, pool.layout, pool.instances, chunk, batch)
+    chunk, scheduling = _chunk_tokens(point, pool), _scheduling(point, pool)
+    return PoolDeployment(pool.role, point.accelerator, pool.layout, pool.instances, chunk, batch, scheduling)
+
+
+def _scheduling(point: ServingPoint, pool: PointPool) -> Scheduling:
+    """The engine's own policy; a pool of one role has nothing to mix, and may not grow (`_capacity`)."""
+    settings = engine_layer(point.engine).settings
+    if pool.role != "serve":
+        return Scheduling()
+    growth = settings.growth
+    return Scheduling(mixing=settings.mixing, growth=None if growth is None else _growth(growth))
+
+
+def _growth(fields: Mapping[str, float]) -> KvGrowth:
+    start = fields["conservativeness"]
+    floor = fields.get("conservativeness_floor", start)
+    return KvGrowth(start, floor, watermark=fields["watermark"])
 
 
 def _chunk_tokens(point: ServingPoint, pool: PointPool) -> int:
@@ -65,14 +83,14 @@ def _pool_service(
 
 
 def _capacity(bench: Bench, point: ServingPoint, pool: PoolDeployment) -> int:
-    """Tokens that the simulator, which reserves every output whole, may reserve on a rank."""
+    """Tokens of a rank's cache; a decode pool, which cannot retract, is given what growing ones would use."""
     settings = bench.layer.settings
     largest_step = pool.batch_cap if pool.role == "decode" else pool.chunk_tokens
     terms = memory_of(bench, pool.layout, largest_step, pool.batch_cap)
     output = 0 if pool.role == "prefill" else point.longest_output
-    request = point.longest_input + output
-    kept = (point.longest_input + settings.output_reservation * output) / request
-    room = 0.0
+    request, room = point.longest_input + output, 0.0
+    grows = pool.role == "decode" and settings.growth is not None
+    kept = (point.longest_input + (HALF_DONE if grows else 1.0) * output) / request
     for fraction in (settings.memory_fraction, settings.largest_memory_fraction):
         held = cache_tokens(terms, settings, bench.accelerator.hbm_bytes, fraction, pool.batch_cap)
         room = held / kept
