@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 
 from sympy import Symbol
 
+from llmopt_optimizer.formulation.class_metrics import class_spreads
 from llmopt_optimizer.formulation.systems import modes
 from llmopt_optimizer.metrics.service import LATENCIES
 from llmopt_optimizer.result import FrozenParameter
+from llmopt_optimizer.scenario import Scenario
 from llmopt_optimizer.symbols import FrozenSymbols, attainment_symbol, frozen_symbols, spread_symbol
 from llmopt_problems.metrics_catalog import STATISTICS
 from llmopt_problems.traffic import TrafficSummary
@@ -47,6 +49,13 @@ def from_traffic(traffic: TrafficSummary, *, prefix_cache: bool) -> Frozen:
         for symbol, (value, meaning) in numbers.items()
     }
     return Frozen(records | _without_spread())
+
+
+def starting_frozen(scenario: Scenario) -> Frozen:
+    """What is known of a scenario before any simulation, the spreads of its classes included."""
+    prefix_cache = scenario.problem.search.prefix_cache
+    known = from_traffic(scenario.traffic, prefix_cache=prefix_cache)
+    return known.measured(class_spreads(scenario.problem))
 
 
 def _traffic_numbers(

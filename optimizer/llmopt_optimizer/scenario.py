@@ -50,7 +50,6 @@ class Scenario:
 
 def resolve(problem: Problem) -> Scenario:
     """Look up everything that `problem` names; `ProblemError` for a name that no catalog has."""
-    _refuse_class_levels(problem)
     model = model_of(problem)
     weights = problem.model.weights
     precision = Precision(model.native_weights if weights == "native" else weights, problem.model.kv_cache)
@@ -58,14 +57,6 @@ def resolve(problem: Problem) -> Scenario:
     traffic = traffic_summary(problem.traffic)
     require_context(problem, model, traffic)
     return Scenario(problem, model, precision, sites, traffic)
-
-
-def _refuse_class_levels(problem: Problem) -> None:
-    """ProblemError for service levels of one class: the loop judges those of all requests only."""
-    for each in problem.traffic.classes:
-        if each.slo:
-            what = f"service levels of one class ({each.name}) cannot be optimized yet"
-            raise ProblemError(Fault(what, "class-slo", "move them to the problem's slo, for all requests"))
 
 
 def _coefficients(problem: Problem, accelerator: str) -> CoefficientSet:

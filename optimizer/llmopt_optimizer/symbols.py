@@ -98,6 +98,11 @@ def spread_symbol(mode: Mode, latency: str, statistic: str) -> Symbol:
     return _positive(f"spread_{mode}_{latency}_{statistic}")
 
 
+def class_spread_symbol(mode: Mode, key: str) -> Symbol:
+    """The same ratio of one class of requests, by the key of its latency, such as `chat:ttft_p95_s`."""
+    return _positive(f"spread_{mode}_{key}")
+
+
 def attainment_symbol(mode: Mode) -> Symbol:
     """Frozen share of requests that met every latency service level in simulation."""
     return _positive(f"attainment_{mode}")

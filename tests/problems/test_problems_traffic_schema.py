@@ -19,11 +19,8 @@ LENGTHS = {"input_tokens": CONSTANT, "output_tokens": CONSTANT}
 POISSON = {"process": "poisson", "rate": "6 req/s"}
 TALK = {"turns": {"distribution": "uniform", "min": 1, "max": 5}, "think_time": "20 s"}
 ONE = {"name": "one", "share": 0.4} | LENGTHS
-TWO = {
-    "name": "two",
-    "share": "60 %",
-    "slo": [{"metric": "ttft", "statistic": "p95", "at_most": "1 s"}],
-} | LENGTHS
+TWO = {"name": "two", "share": "60 %"} | LENGTHS
+LEVEL = {"class": "two", "metric": "ttft", "statistic": "p95", "at_most": "1 s"}
 
 ACCEPTED: list[dict[str, Any]] = [
     {"arrivals": {"process": "weibull", "rate_per_min": 90, "cv": 2.0}} | LENGTHS,
@@ -180,24 +177,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "prefix-longer-than-input",
         "900",
     ),
-    (
-        {"arrivals": POISSON, "classes": [ONE, TWO | {"slo": [{"metric": "gpus", "at_most": 3}]}]},
-        "class-slo",
-        '"gpus"',
-    ),
-    (
-        {
-            "arrivals": POISSON,
-            "classes": [ONE, TWO | {"slo": [{"metric": "itl", "statistic": "p95", "at_most": "1 s"}]}],
-        },
-        "class-slo",
-        '"itl"',
-    ),
-    (
-        {"arrivals": POISSON, "classes": [ONE, TWO | {"slo": TWO["slo"] + TWO["slo"]}]},
-        "slo-duplicate",
-        '{"metric": "ttft"',
-    ),
     ({"arrivals": POISSON, "conversation": {"turns": CONSTANT}} | LENGTHS, "missing-key", '{"turns"'),
     ({"arrivals": POISSON}, "lengths-missing", '{"arrivals"'),
     ({"arrivals": POISSON | {"process": "waybill"}} | LENGTHS, "unknown-choice", '"waybill"'),
@@ -242,8 +221,30 @@ def test_a_class_that_no_context_holds_is_refused(base_text: str, write: Write) 
 
 def test_goodput_may_count_the_levels_of_classes(base_text: str, write: Write) -> None:
     data = problem({"arrivals": POISSON, "classes": [ONE, TWO]}, base_text)
-    data |= {"slo": [], "objectives": [{"maximize": "goodput"}]}
-    assert load(write(json.dumps(data))).objectives[0].metric == "goodput"
-    data["traffic"] = {"arrivals": POISSON} | LENGTHS
+    data |= {"slo": [LEVEL], "objectives": [{"maximize": "goodput"}]}
+    loaded = load(write(json.dumps(data)))
+    assert loaded.objectives[0].metric == "goodput"
+    assert loaded.slo[0].key == "two:ttft_p95_s"
+    data["slo"] = []
     with pytest.raises(ProblemError, match="goodput counts"):
         load(write(json.dumps(data)))
+
+
+@pytest.mark.parametrize(
+    ("levels", "rule", "culprit"),
+    [
+        ([{"class": "two", "metric": "gpus", "at_most": 3}], "class-slo", '"gpus"'),
+        ([LEVEL | {"metric": "itl"}], "class-slo", '"itl"'),
+        ([LEVEL | {"class": "three"}], "class-unknown", '"three"'),
+        ([LEVEL, LEVEL], "slo-duplicate", '{"class": "two"'),
+    ],
+)
+def test_levels_of_classes_that_cannot_be(
+    levels: list[dict[str, Any]], rule: str, culprit: str, base_text: str, write: Write
+) -> None:
+    data = problem({"arrivals": POISSON, "classes": [ONE, TWO]}, base_text) | {"slo": levels}
+    path = write(json.dumps(data))
+    with pytest.raises(ProblemError) as caught:
+        load(path)
+    assert caught.value.rule == rule
+    assert path.read_text()[(caught.value.column or 0) - 1 :].startswith(culprit)

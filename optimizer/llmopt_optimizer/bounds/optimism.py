@@ -76,9 +76,9 @@ def optimism(
 
 
 def patience_of(levels: Sequence[ServiceLevel]) -> Patience | None:
-    """When prompts are done where the levels are kept; None when no level says so."""
+    """When prompts are done where the levels are kept; None when no level of all requests says so."""
     found = []
-    for level in levels:
+    for level in (level for level in levels if level.request_class is None):
         if level.metric in ("ttft", "e2e") and level.at_most is not None and level.statistic is not None:
             mean = level.statistic == "mean"
             share = 1 - 1 / MARKOV if mean else int(level.statistic[1:]) / 100

@@ -11,7 +11,7 @@ from llmopt_optimizer.core.export import Exported, ExportError, export_program
 from llmopt_optimizer.core.program import Program
 from llmopt_optimizer.core.translation.scope import NotTranslatable
 from llmopt_optimizer.formulation.build import build_program, needed_only
-from llmopt_optimizer.frozen import from_traffic
+from llmopt_optimizer.frozen import starting_frozen
 from llmopt_optimizer.output.files import prepare_directory, write_files
 from llmopt_optimizer.scenario import resolve
 
@@ -21,7 +21,7 @@ def run_export(inputs: Inputs, out: Path) -> ExitCode:
     problem = inputs.load()
     prepare_directory(out.parent)
     scenario = resolve(problem)
-    frozen = from_traffic(scenario.traffic, prefix_cache=problem.search.prefix_cache)
+    frozen = starting_frozen(scenario)
     program = needed_only(build_program(scenario, frozen))
     try:
         exported = export_program(program, out)

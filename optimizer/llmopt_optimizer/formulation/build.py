@@ -16,6 +16,7 @@ from llmopt_calibration.step import SymbolicLayout, step_law
 from llmopt_calibration.step.rules import layout_rules
 from llmopt_optimizer.core.algebra import symbols_of
 from llmopt_optimizer.core.program import Constraint, Objective, Pool, Program, System, Variant
+from llmopt_optimizer.formulation.class_metrics import with_class_metrics
 from llmopt_optimizer.formulation.deployments import PREFILL_BATCH_CAP
 from llmopt_optimizer.formulation.domains import decisions_of
 from llmopt_optimizer.formulation.levels import limit_of
@@ -36,7 +37,9 @@ def build_program(scenario: Scenario, frozen: Frozen) -> Program:
     problem = scenario.problem
     return Program(
         systems=tuple(
-            with_own_metrics(_system(scenario, mode), problem, frozen_symbols())
+            with_class_metrics(
+                with_own_metrics(_system(scenario, mode), problem, frozen_symbols()), problem, mode
+            )
             for mode in problem.search.modes
         ),
         objectives=tuple(Objective(objective.key, objective.sense) for objective in problem.objectives),

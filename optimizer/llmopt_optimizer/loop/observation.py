@@ -11,15 +11,18 @@ from dataclasses import dataclass
 
 from sympy import Float
 
+from llmopt_optimizer.formulation.class_metrics import class_levels, class_number
 from llmopt_optimizer.formulation.own_metrics import own_estimates
 from llmopt_optimizer.loop.service import Workbench
 from llmopt_optimizer.metrics.resources import Utilisation, power_w
 from llmopt_optimizer.metrics.service import LATENCIES
 from llmopt_optimizer.result import Estimate
 from llmopt_optimizer.scenario import Scenario
+from llmopt_problems import Problem
 from llmopt_problems.deployment import Deployment, PoolDeployment
 from llmopt_problems.metrics_catalog import STATISTICS, metric_key
 from llmopt_simulator import Evidence, Interval
+from llmopt_simulator.levels import class_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,20 @@ def observation(bench: Workbench, deployment: Deployment, evidence: Evidence) ->
         Estimate(usd_per_s * 1e6, usd_per_s * 1e6, usd_per_s * 1e6), rate
     )
     metrics[metric_key("energy_per_output_token")] = _ratio(power, rate)
+    metrics |= _class_latencies(scenario.problem, measured)
     metrics |= own_estimates(scenario.problem, scenario.traffic, deployment, metrics)
     frozen = {name: _estimate(interval) for name, interval in evidence.frozen.items()}
     return Observation(deployment, metrics, frozen, memory, len(evidence.replications), saturated)
+
+
+def _class_latencies(problem: Problem, measured: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """What was measured of classes, under the keys of the service levels that ask for it."""
+    asked = [(level, class_number(problem, level)) for level in class_levels(problem)]
+    return {
+        level.key: measured[class_prefix(number) + metric_key(level.metric, level.statistic)]
+        for level, number in asked
+        if number is not None
+    }
 
 
 def _intervals(scenario: Scenario, evidence: Evidence) -> Mapping[str, Interval]:

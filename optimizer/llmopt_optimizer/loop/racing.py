@@ -109,5 +109,5 @@ def spread_of(study: Study, key: str) -> float:
     """Relative spread of one replication of the metric `key`."""
     if key == "cost_per_million_output_tokens" and study.scenario.traffic.concurrency is None:
         return 0.0
-    names = [name for name in METRICS if key.startswith(name)]
+    names = [name for name in METRICS if key.rpartition(":")[2].startswith(name)]
     return SPREAD.get(max(names, key=len), OTHER_SPREAD) if names else 1.0

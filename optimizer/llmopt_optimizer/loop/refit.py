@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from sympy import Symbol
 
+from llmopt_optimizer.formulation.class_metrics import class_spread_symbols
 from llmopt_optimizer.formulation.systems import modes
 from llmopt_optimizer.frozen import Frozen, prefill_context
 from llmopt_optimizer.loop.prediction import Predictor
@@ -38,7 +39,8 @@ def remeasured(scenario: Scenario, frozen: Frozen, predictor: Predictor, trials:
     found: dict[Symbol, FrozenParameter] = {}
     for mode in modes():
         mine = [trial for trial in steady if trial.observation.deployment.mode == mode]
-        found |= _spreads(mode, shared, predictor, mine)
+        symbols = _latency_spreads(mode) | class_spread_symbols(scenario.problem, mode)
+        found |= _spreads(mode, symbols, shared, predictor, mine)
     return shared.measured(found)
 
 
@@ -64,14 +66,17 @@ def _frozen_values(trials: Iterable[Trial], name: str) -> list[float]:
     return [value for value in values if math.isfinite(value)]
 
 
-def _spreads(
-    mode: Mode, frozen: Frozen, predictor: Predictor, trials: Sequence[Trial]
-) -> dict[Symbol, FrozenParameter]:
-    symbols = {
+def _latency_spreads(mode: Mode) -> dict[str, Symbol]:
+    return {
         metric_key(metric, statistic): spread_symbol(mode, metric, statistic)
         for metric in LATENCIES
         for statistic in STATISTICS
     }
+
+
+def _spreads(
+    mode: Mode, symbols: Mapping[str, Symbol], frozen: Frozen, predictor: Predictor, trials: Sequence[Trial]
+) -> dict[Symbol, FrozenParameter]:
     plain = frozen.parameters() | dict.fromkeys(symbols.values(), 1.0)
     formulas = [predictor.at(trial.assignment, plain) for trial in trials]
     found = {

@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from os import cpu_count
 from threading import Event
 
+from llmopt_optimizer.formulation.class_metrics import class_number
 from llmopt_optimizer.loop.observation import Observation, observation
 from llmopt_optimizer.loop.service import Workbench, service_model
 from llmopt_optimizer.loop.store import Store, replication_key, service_hash, workload_hash
@@ -175,7 +176,7 @@ def workload_source(problem: Problem) -> WorkloadSource:
 def latency_levels(problem: Problem) -> tuple[ServiceLevel, ...]:
     """The upper bounds on latencies, which the simulator itself can decide."""
     return tuple(
-        ServiceLevel(level.metric, level.statistic or "mean", level.value)
+        ServiceLevel(level.metric, level.statistic or "mean", level.value, class_number(problem, level))
         for level in problem.slo
         if level.is_latency and level.bound == "at_most"
     )

@@ -16,7 +16,7 @@ from llmopt_optimizer.core.program import Assignment, Limit, Objective, Program,
 from llmopt_optimizer.core.solving import solve
 from llmopt_optimizer.formulation.build import build_program, needed_only
 from llmopt_optimizer.formulation.deployments import deployment_of, with_settings
-from llmopt_optimizer.frozen import Frozen, from_traffic
+from llmopt_optimizer.frozen import Frozen, starting_frozen
 from llmopt_optimizer.loop.prediction import Predictor, predictor
 from llmopt_optimizer.loop.service import workbench
 from llmopt_optimizer.loop.simulation import Simulations, simulations
@@ -58,7 +58,7 @@ class Study:
 
 def open_study(scenario: Scenario, store: Store | None = None) -> tuple[Study, Frozen]:
     """Build and compile the expressions of a scenario; also the frozen numbers before any simulation."""
-    frozen = from_traffic(scenario.traffic, prefix_cache=scenario.problem.search.prefix_cache)
+    frozen = starting_frozen(scenario)
     full = build_program(scenario, frozen)
     program = needed_only(full)
     bench = workbench(scenario)

@@ -89,8 +89,9 @@ _UNCATALOGED: dict[str, Callable[[float], str]] = {
 
 
 def _catalog_entry(name: str) -> MetricInfo | None:
-    """The catalog's metric that the key `name` belongs to: `ttft_p95_s` belongs to `ttft`."""
-    return next((info for info in METRICS.values() if name in _keys(info)), None)
+    """The catalog's metric that the key `name` belongs to: `ttft_p95_s` and `chat:ttft_p95_s` to `ttft`."""
+    key = name.rpartition(":")[2]
+    return next((info for info in METRICS.values() if key in _keys(info)), None)
 
 
 def _keys(info: MetricInfo) -> list[str]:
@@ -127,7 +128,10 @@ def with_unit(value: float, unit: str) -> str:
 
 
 def metric_label(name: str) -> str:
-    """What a metric is called in print: `ttft_p95_s` is `p95 TTFT`."""
+    """What a metric is called: `ttft_p95_s` is `p95 TTFT`, `chat:ttft_p95_s` is `p95 TTFT of chat`."""
+    request_class, colon, key = name.rpartition(":")
+    if colon:
+        return f"{metric_label(key)} of {request_class}"
     entry = _catalog_entry(name)
     suffix = f"_{entry.suffix}" if entry and entry.suffix else ""
     stem = "throughput" if name.startswith("throughput_") else name.removesuffix(suffix)

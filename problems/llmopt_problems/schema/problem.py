@@ -14,7 +14,7 @@ from .own_metrics import MOST_METRICS, OwnMetric, check_formulas, with_own_units
 from .resources import Engine, Hardware, ModelChoice
 from .scheduling import check_priorities
 from .search import Search
-from .service import Objective, ServiceLevel, check_direction, check_levels, require_metric
+from .service import Objective, ServiceLevel, check_class, check_direction, check_levels, require_metric
 from .traffic import Traffic
 
 
@@ -115,6 +115,9 @@ class Problem(BaseModel):
 
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:
+        classes = [each.name for each in self.traffic.classes]
+        for index, level in enumerate(self.slo):
+            check_class(level, classes, ("slo", index))
         check_levels(self.slo)
         return self
 
@@ -138,8 +141,7 @@ class Problem(BaseModel):
 
     @model_validator(mode="after")
     def _goodput_has_levels(self) -> Self:
-        levels = (*self.slo, *(level for each in self.traffic.classes for level in each.slo))
-        if any(level.is_latency for level in levels):
+        if any(level.is_latency for level in self.slo):
             return self
         for index, objective in enumerate(self.objectives):
             if objective.metric == "goodput":

@@ -40,6 +40,13 @@ class ServiceLevel(BaseModel):
     model_config = with_units(at_most=_METRIC_DIMENSIONS, at_least=_METRIC_DIMENSIONS)
     metric: AnyMetric = Field(description="What is bounded.")
     statistic: Statistic | None = Field(default=None, description=_STATISTIC)
+    request_class: str | None = Field(
+        default=None,
+        alias="class",
+        min_length=1,
+        max_length=100,
+        description="Class of requests that it is promised to, by its name in traffic; default: all.",
+    )
     at_most: float | None = Field(default=None, description='Upper bound with its unit, such as "2 s".')
     at_least: float | None = Field(default=None, description='Lower bound with its unit, such as "5 req/s".')
     unit: str | None = Field(
@@ -59,8 +66,9 @@ class ServiceLevel(BaseModel):
 
     @property
     def key(self) -> str:
-        """Name of the bounded number, such as `ttft_p95_s`."""
-        return metric_key(self.metric, self.statistic)
+        """Name of the bounded number, such as `ttft_p95_s`, or `chat:ttft_p95_s` for a class."""
+        key = metric_key(self.metric, self.statistic)
+        return key if self.request_class is None else f"{self.request_class}:{key}"
 
     @field_validator("at_most", "at_least", mode="before", json_schema_input_type=str | float | None)
     @classmethod
@@ -181,6 +189,21 @@ def require_metric(name: str, own: Collection[str], at: tuple[str | int, ...]) -
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise RuleError("unknown choice", "unknown-choice", f"{hint}(use one of: {', '.join(known)})", at)
+
+
+def check_class(level: ServiceLevel, classes: Sequence[str], at: tuple[str | int, ...]) -> None:
+    """RuleError, at its place, when a level is of a class that is none, or of what no class has."""
+    if level.request_class is None:
+        return
+    if level.request_class not in classes:
+        known = ", ".join(classes) or "none: list them in traffic.classes"
+        what = f"no class of requests is called {level.request_class}"
+        raise RuleError(what, "class-unknown", f"use one of the classes: {known}", (*at, "class"))
+    if not level.is_latency:
+        what = f"{level.metric} is a number of the whole deployment"
+        raise RuleError(what, "class-slo", "remove class, or bound ttft, tpot or e2e", (*at, "metric"))
+    if level.metric == "itl":
+        raise RuleError("itl is not kept by class", "class-slo", "bound tpot", (*at, "metric"))
 
 
 def check_statistic(metric: str, statistic: Statistic | None) -> None:

@@ -37,7 +37,6 @@ from .lengths import (
     ZipfLength,
     typical_least,
 )
-from .service import ServiceLevel, check_levels
 from .sharing import Conversation, SharedPrefix
 
 __all__ = [
@@ -74,7 +73,7 @@ _REQUIRED = ("input_tokens", "output_tokens")
 
 
 class RequestClass(BaseModel):
-    """Requests of one kind, with their own lengths, sharing and service levels."""
+    """Requests of one kind, with their own lengths and sharing."""
 
     model_config = with_units(share=("share",))
     name: str = Field(
@@ -85,22 +84,7 @@ class RequestClass(BaseModel):
     output_tokens: LengthField = Field(description="Answer lengths.")
     shared_prefix: SharedPrefix | None = Field(default=None, description="Prefixes shared within the class.")
     conversation: Conversation | None = Field(default=None, description="Turns that build on each other.")
-    slo: tuple[ServiceLevel, ...] = Field(
-        default=(), strict=False, max_length=64, description="Latency levels of this class alone."
-    )
     _units = model_validator(mode="before")(unit_keys("share"))
-
-    @model_validator(mode="after")
-    def _levels_of_a_class(self) -> Self:
-        for index, level in enumerate(self.slo):
-            place = ("slo", index, "metric")
-            if not level.is_latency:
-                what = f"{level.metric} is a number of the whole deployment"
-                raise RuleError(what, "class-slo", "move this level to the problem's slo", place)
-            if level.metric == "itl":
-                raise RuleError("itl is not kept by class", "class-slo", "bound tpot", place)
-        check_levels(self.slo)
-        return self
 
     @model_validator(mode="after")
     def _prefix_fits(self) -> Self:
