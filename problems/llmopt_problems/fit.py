@@ -15,6 +15,7 @@ from .models.facts import weight_bytes
 from .models.spec import ModelSpec
 from .schema import Problem
 from .schema.resources import AcceleratorOffer
+from .schema.speculation import LOOKUP, MTP
 from .traffic import TrafficSummary, longest_request
 
 
@@ -34,6 +35,7 @@ def unfit(problem: Problem) -> Iterator[RuleError]:
     offers = [(offer, catalog.accelerator(offer.name)) for offer in problem.hardware.accelerators]
     if not any(needed / _largest_world(problem, o, a) <= _usable(problem, a) for o, a in offers):
         yield _too_large(problem, model, needed, offers)
+    yield from _unknown_draft(problem)
     longest = longest_request(problem.traffic)
     if longest is not None and longest > model.max_context_tokens:
         remedy = f"use inputs and outputs of at most {model.max_context_tokens} tokens together"
@@ -43,6 +45,17 @@ def unfit(problem: Problem) -> Iterator[RuleError]:
             f"{remedy}: lower a mean or set max",
             ("traffic", "classes" if problem.traffic.classes else "input_tokens"),
         )
+
+
+def _unknown_draft(problem: Problem) -> Iterator[RuleError]:
+    speculation = problem.search.speculation
+    if speculation is None or speculation.draft in (MTP, LOOKUP):
+        return
+    known = {name.casefold() for name in catalog.model_names()}
+    if speculation.draft.casefold() not in known:
+        what = f"no draft is called {speculation.draft}"
+        remedy = "write mtp, lookup, or the name of a model (`llmopt catalog`)"
+        yield RuleError(what, "draft-unknown", remedy, ("search", "speculation", "draft"))
 
 
 def require_context(problem: Problem, model: ModelSpec, traffic: TrafficSummary) -> None:

@@ -24,6 +24,9 @@ class Speculation:
 
     acceptance: tuple[float, ...]
     """Of each draft token, the probability that it is accepted once those before it are."""
+    draft: str | None = None
+    """Who guesses: `mtp`, the model's own multi-token prediction head; a model of the catalog by its name;
+    None: something that costs no accelerator time, such as looking n-grams up."""
 
     @property
     def draft_tokens(self) -> int:
@@ -41,7 +44,7 @@ class Speculation:
         return 1.0 + math.fsum(self.survival)
 
 
-def equal_acceptance(draft_tokens: int, mean_tokens: float) -> Speculation:
+def equal_acceptance(draft_tokens: int, mean_tokens: float, draft: str | None = None) -> Speculation:
     """Speculation whose draft tokens are all accepted with one probability a, such that Σ aⁱ = `mean_tokens`.
 
     Raises ValueError where no a in [0, 1] gives that: it lies between 1 and `draft_tokens` + 1.
@@ -58,7 +61,7 @@ def equal_acceptance(draft_tokens: int, mean_tokens: float) -> Speculation:
             low = middle
         else:
             high = middle
-    return Speculation((high,) * draft_tokens)
+    return Speculation((high,) * draft_tokens, draft)
 
 
 def measured_acceptance(mean_tokens: Sequence[float]) -> Speculation:

@@ -37,14 +37,25 @@ def step_law(
     *,
     imbalance: Number = 1,
     symbols: StepSymbols | None = None,
+    verify: int = 1,
 ) -> StepLaw:
     """The operators of one forward pass, as expressions in the step's state and the layout's symbols.
 
-    `imbalance` is the load of the busiest expert group over the mean, a number or a frozen symbol. The law
-    means something for valid layouts only: see `layout_violations`.
+    `imbalance` is the load of the busiest expert group over the mean, a number or a frozen symbol. With
+    `verify` tokens a decode sequence the law is of a pass that verifies drafts: attention reads a sequence's
+    keys once for all of its queries, which share the tile of a KV head as further query heads would; all
+    other operators see tokens, and get `verify` a sequence from whoever evaluates the law. The law means
+    something for valid layouts only: see `layout_violations`.
     """
     context = step_context(
-        model, accelerator, precision, layout, coefficients, imbalance=imbalance, symbols=symbols
+        model,
+        accelerator,
+        precision,
+        layout,
+        coefficients,
+        imbalance=imbalance,
+        symbols=symbols,
+        verify=verify,
     )
     return StepLaw(running(_operators(context)), context.symbols)
 
@@ -58,6 +69,7 @@ def step_context(
     *,
     imbalance: Number = 1,
     symbols: StepSymbols | None = None,
+    verify: int = 1,
 ) -> StepContext:
     """What the operators of a step are built from, for the arguments of `step_law`."""
     return StepContext(
@@ -69,6 +81,7 @@ def step_context(
         coefficients,
         sp.sympify(imbalance, strict=True),
         symbols or StepSymbols(),
+        verify,
     )
 
 

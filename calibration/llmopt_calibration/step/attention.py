@@ -92,6 +92,7 @@ def _heads(
     shape = {"query_heads": heads, "kv_heads": kv_heads, "head_dim": key_dim, "value_dim": value_dim}
     seen, pairs = _seen(context, limit)
     decode = {"sequences": context.symbols.b, "context": seen, **shape}
+    decode["query_heads"] = heads * context.verify
     yield context.operator(f"{label}.decode", f"attention_decode_{context.kv}", "decode", count, **decode)
     prefill = {"tokens": context.symbols.p, "pairs": pairs, **shape}
     yield context.operator(f"{label}.prefill", f"attention_prefill_{context.kv}", "prefill", count, **prefill)
@@ -124,9 +125,11 @@ def _latent_attention(context: StepContext, a: LatentAttention, count: int) -> I
         "mla.absorb_value": (a.kv_lora_rank, a.value_head_dim),
     }
     for name, (inner, outer) in widths.items():
-        shape = {"tokens": s.b, "matrices": heads, "input_width": inner, "output_width": outer}
+        queries = s.b * context.verify
+        shape = {"tokens": queries, "matrices": heads, "input_width": inner, "output_width": outer}
         yield context.operator(name, absorbed, "decode", count, **shape)
-    decode = {"sequences": s.b, "context": seen, "query_heads": heads, "latent_dim": a.kv_lora_rank}
+    queries = heads * context.verify
+    decode = {"sequences": s.b, "context": seen, "query_heads": queries, "latent_dim": a.kv_lora_rank}
     family = f"mla_decode_{context.kv}"
     yield context.operator("mla.decode", family, "decode", count, rope_dim=a.rope_head_dim, **decode)
     # The keys of one sequence's prefix and chunk; several sequences expand at least all their fresh tokens.
@@ -151,7 +154,7 @@ def _indexer(context: StepContext, a: LatentAttention, count: int) -> Iterator[O
     width = a.indexer_head_dim + a.indexer_heads
     yield context.gemm("indexer.key", "attention", "rank_tokens", count, tokens, context.model.hidden, width)
     shape = {"query_heads": a.indexer_heads, "kv_heads": 1, "head_dim": a.indexer_head_dim, "value_dim": 0}
-    decode = {"sequences": s.b, "context": s.K, **shape}
+    decode = {"sequences": s.b, "context": s.K, **shape, "query_heads": a.indexer_heads * context.verify}
     yield context.operator("indexer.decode", "attention_decode_fp8", "decode", count, **decode)
     prefill = {"tokens": s.p, "pairs": s.A, **shape}
     yield context.operator("indexer.prefill", "attention_prefill_fp8", "prefill", count, **prefill)
@@ -173,7 +176,9 @@ def _linear(context: StepContext, a: LinearAttention, count: int) -> Iterator[Op
     gates = 2 * ACTIVATION_BYTES * tokens * (mixed + 2 * value) / tp
     yield context.elementwise("linear_attention.gates_and_norms", "rank_tokens", 3 * count, gates / 3)
     state_bytes = a.value_heads * a.key_head_dim * a.value_head_dim * a.state_element_bytes / tp
-    yield context.elementwise("linear_attention.decode", "decode", count, 2 * s.b * state_bytes)
+    # The state is read once and written after every token, so that rejected drafts can be taken back.
+    moved = (1 + context.verify) * s.b * state_bytes
+    yield context.elementwise("linear_attention.decode", "decode", count, moved)
     # A chunk reads and updates the state (two products) and multiplies within itself (chunk-wide).
     outer = 2 * (a.value_head_dim + LINEAR_CHUNK_TOKENS)
     shape = {

@@ -37,6 +37,8 @@ class StepContext:
     imbalance: sp.Expr
     """Load of the busiest expert group over the mean."""
     symbols: StepSymbols
+    verify: int = 1
+    """Query tokens that a decode sequence has in the step: its drafts and one where the engine speculates."""
 
     def local(self, heads: int) -> sp.Expr:
         """Heads of one rank: never less than one, then they are replicated."""

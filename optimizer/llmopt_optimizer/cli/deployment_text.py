@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from llmopt_optimizer.cli.outcome import InputError
-from llmopt_optimizer.formulation.deployments import scheduling_of
+from llmopt_optimizer.formulation.deployments import scheduling_of, speculation_of
 from llmopt_problems import Problem
 from llmopt_problems.deployment import (
     Caching,
@@ -36,6 +36,7 @@ from llmopt_problems.deployment import (
     Scheduling,
 )
 from llmopt_problems.document import check_tree, compose, plain, read_text
+from llmopt_problems.speculation import Speculation
 
 _LAYOUT_KEYS = ("tp", "pp", "ep", "dp")
 _SHARED_KEYS = ("mode", "router", "prefix_cache", "caching", "routing")
@@ -76,6 +77,11 @@ class _SchedulingInput(_Strict):
         return Scheduling(**{**self.model_dump(), "growth": growth})
 
 
+class _SpeculationInput(_Strict):
+    acceptance: tuple[float, ...] = Field(strict=False)
+    draft: str | None = None
+
+
 class _PoolInput(_Strict):
     role: Role
     accelerator: str
@@ -84,11 +90,15 @@ class _PoolInput(_Strict):
     chunk_tokens: PositiveInt
     batch_cap: PositiveInt
     scheduling: _SchedulingInput = _SchedulingInput()
+    speculation: _SpeculationInput | None = None
 
     def pool(self) -> PoolDeployment:
         fields = self.model_dump()
         layout, scheduling = Layout(**fields["layout"]), self.scheduling.scheduling()
-        return PoolDeployment(**{**fields, "layout": layout, "scheduling": scheduling})
+        asked = self.speculation
+        speculation = None if asked is None else Speculation(asked.acceptance, asked.draft)
+        parts = {"layout": layout, "scheduling": scheduling, "speculation": speculation}
+        return PoolDeployment(**{**fields, **parts})
 
 
 class _CachingInput(_Strict):
@@ -232,10 +242,12 @@ def _pool_defaults(problem: Problem, role: object) -> dict[str, Any]:
     offers = problem.hardware.accelerators
     accelerator = {"accelerator": offers[0].name} if len(offers) == 1 else {}
     search = problem.search
+    speculation = speculation_of(problem, "prefill" if role == "prefill" else "decode")
     return {
         **accelerator,
         "chunk_tokens": max(search.chunk_tokens.values),
         "batch_cap": max(search.batch_cap.values),
+        "speculation": None if speculation is None else asdict(speculation),
         "scheduling": asdict(scheduling_of(problem, "decode" if role == "decode" else "serve")),
     }
 

@@ -27,7 +27,9 @@ from llmopt_optimizer.formulation.transfers import transfer_between
 from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.scenario import Scenario, Site
 from llmopt_optimizer.symbols import PoolSymbols, frozen_symbols, pool_symbols
+from llmopt_problems import Problem
 from llmopt_problems.deployment import Mode, Role
+from llmopt_problems.errors import Fault, ProblemError
 from llmopt_problems.hardware.spec import AcceleratorSpec
 from llmopt_problems.models.spec import WeightPrecision
 
@@ -35,6 +37,7 @@ from llmopt_problems.models.spec import WeightPrecision
 def build_program(scenario: Scenario, frozen: Frozen) -> Program:
     """The program of a scenario with the numbers of `frozen`; the loop replaces the numbers, nothing else."""
     problem = scenario.problem
+    _refuse_speculation(problem)
     return Program(
         systems=tuple(
             with_class_metrics(
@@ -46,6 +49,15 @@ def build_program(scenario: Scenario, frozen: Frozen) -> Program:
         limits=tuple(limit_of(level) for level in problem.slo),
         parameters=frozen.parameters(),
     )
+
+
+def _refuse_speculation(problem: Problem) -> None:
+    """ProblemError where decodes speculate: no formula here says how fast and how large that makes a pool."""
+    asked = problem.search.speculation
+    if asked is not None and asked.draft_tokens > 0:
+        what = "speculative decoding can be simulated but not optimized: no formula knows it"
+        remedy = "use llmopt simulate with a deployment, or remove search.speculation"
+        raise ProblemError(Fault(what, "speculation-solve", remedy))
 
 
 def needed_only(program: Program) -> Program:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from llmopt_optimizer.core.program import Assignment, Choice, Number
 from llmopt_problems import Problem
 from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, RouterPolicy, Scheduling
+from llmopt_problems.speculation import Speculation
 
 PREFILL_BATCH_CAP = 256
 """Requests that a prefill rank holds at once. Not a decision: its KV pool and its token budget bind first."""
@@ -25,9 +26,22 @@ def deployment_of(assignment: Assignment, router: RouterPolicy, *, prefix_cache:
 
 def with_settings(deployment: Deployment, problem: Problem) -> Deployment:
     """The deployment with the engine settings of a problem, which are no decisions."""
-    pools = tuple(replace(pool, scheduling=scheduling_of(problem, pool.role)) for pool in deployment.pools)
+    pools = tuple(
+        replace(
+            pool,
+            scheduling=scheduling_of(problem, pool.role),
+            speculation=speculation_of(problem, pool.role),
+        )
+        for pool in deployment.pools
+    )
     caching, routing = problem.search.cache.caching(), problem.search.routing.rules()
     return replace(deployment, pools=pools, caching=caching, routing=routing)
+
+
+def speculation_of(problem: Problem, role: Role) -> Speculation | None:
+    """The speculation of a pool: of the one that decodes."""
+    asked = problem.search.speculation
+    return None if asked is None or role == "prefill" else asked.speculation()
 
 
 def scheduling_of(problem: Problem, role: Role) -> Scheduling:

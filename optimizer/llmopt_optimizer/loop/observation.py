@@ -21,6 +21,7 @@ from llmopt_optimizer.scenario import Scenario
 from llmopt_problems import Problem
 from llmopt_problems.deployment import Deployment, PoolDeployment
 from llmopt_problems.metrics_catalog import STATISTICS, metric_key
+from llmopt_problems.speculation import Speculation
 from llmopt_simulator import Evidence, Interval
 from llmopt_simulator.levels import class_prefix
 
@@ -47,7 +48,8 @@ def observation(bench: Workbench, deployment: Deployment, evidence: Evidence) ->
     measured = {name: _estimate(interval) for name, interval in _intervals(scenario, evidence).items()}
     saturated = measured["saturated"].value > 0
     memory: dict[str, Mapping[str, float]] = {
-        pool.role: _memory(bench, pool, measured) for pool in deployment.pools
+        pool.role: _memory(bench, pool, deployment.pools[-1].speculation, measured)
+        for pool in deployment.pools
     }
     fixed = _fixed_metrics(scenario, deployment, memory)
     rate = _output_rate(scenario, measured, saturated=saturated)
@@ -128,8 +130,13 @@ def _fixed_metrics(
     }
 
 
-def _memory(bench: Workbench, pool: PoolDeployment, measured: Mapping[str, Estimate]) -> dict[str, float]:
-    terms = bench.memory(pool)
+def _memory(
+    bench: Workbench,
+    pool: PoolDeployment,
+    speculation: Speculation | None,
+    measured: Mapping[str, Estimate],
+) -> dict[str, float]:
+    terms = bench.memory(pool, speculation)
     held = measured[f"peak_kv_tokens_{pool.role}"].value
     return {
         "weights": terms.weights,

@@ -17,8 +17,10 @@ from llmopt_calibration.transfer import host_load_law
 from llmopt_optimizer.errors import DeploymentError
 from llmopt_optimizer.formulation.build import arithmetic_of
 from llmopt_optimizer.formulation.transfers import transfer_law
+from llmopt_optimizer.loop.drafts import draft_memory, draft_step, verifying_step
 from llmopt_optimizer.scenario import Scenario, Site
 from llmopt_problems.deployment import Caching, Deployment, Layout, PoolDeployment
+from llmopt_problems.speculation import Speculation
 from llmopt_simulator.service import (
     HostTier,
     KvTransfer,
@@ -53,11 +55,13 @@ class Workbench:
     """What the coefficients of each operator family in use are worth: measured, transferred or default."""
     steps: dict[tuple[str, Layout, StepBounds], CompiledStep] = field(default_factory=dict)
     """Compiled so far; owned by the workbench, filled as deployments ask."""
-    memories: dict[PoolDeployment, PoolMemory] = field(default_factory=dict)
-    """Computed so far, by pool of one instance."""
+    memories: dict[tuple[PoolDeployment, Speculation | None], PoolMemory] = field(default_factory=dict)
+    """Computed so far, by pool of one instance and who drafts."""
 
     def step(self, pool: PoolDeployment) -> CompiledStep:
         """The step of a pool's engines, valid for at least its own caps."""
+        if pool.speculation is not None:
+            return verifying_step(self.scenario, pool, pool.speculation)
         bounds = _roomy(self.scenario.site(pool.accelerator), pool)
         key = (pool.accelerator, pool.layout, bounds)
         if key not in self.steps:
@@ -68,11 +72,11 @@ class Workbench:
             )
         return self.steps[key]
 
-    def memory(self, pool: PoolDeployment) -> PoolMemory:
+    def memory(self, pool: PoolDeployment, speculation: Speculation | None = None) -> PoolMemory:
         """The memory terms of a pool; raises `DeploymentError` as `pool_memory` does."""
-        key = replace(pool, instances=1)
+        key = replace(pool, instances=1), speculation
         if key not in self.memories:
-            self.memories[key] = pool_memory(self.scenario, key)
+            self.memories[key] = pool_memory(self.scenario, *key)
         return self.memories[key]
 
 
@@ -93,15 +97,21 @@ def workbench(scenario: Scenario) -> Workbench:
     )
 
 
-def pool_memory(scenario: Scenario, pool: PoolDeployment) -> PoolMemory:
-    """The memory terms of a pool as numbers.
+def pool_memory(
+    scenario: Scenario, pool: PoolDeployment, speculation: Speculation | None = None
+) -> PoolMemory:
+    """The memory terms of a pool as numbers, those of the deployment's draft included.
 
     Raises `DeploymentError` when the weights leave no room for a KV cache.
     """
     site = scenario.site(pool.accelerator)
     law = memory_law(scenario.model, scenario.precision, pool.layout)
     caps = {law.symbols.chunk_tokens: pool.chunk_tokens, law.symbols.batch_cap: pool.batch_cap}
-    capacity = law.kv_capacity_tokens(site.accelerator.hbm_bytes, site.search.memory_fraction).xreplace(caps)
+    room = law.kv_pool_bytes(site.accelerator.hbm_bytes, site.search.memory_fraction).xreplace(caps)
+    draft = draft_memory(scenario, pool, speculation)
+    states = law.state_bytes_per_sequence * pool.batch_cap + draft.states
+    kv_bytes_per_token = law.kv_bytes_per_token + draft.kv_bytes_per_token
+    capacity = (room - draft.weights - states) / kv_bytes_per_token
     if capacity < 1:
         raise DeploymentError(
             f"{pool.role} pool: {scenario.model.name} in {scenario.precision.weights} leaves no room for a "
@@ -109,29 +119,30 @@ def pool_memory(scenario: Scenario, pool: PoolDeployment) -> PoolMemory:
             "them, lower chunk_tokens or batch_cap, or use a smaller precision"
         )
     return PoolMemory(
-        weights=float(law.weight_bytes),
+        weights=float(law.weight_bytes + draft.weights),
         activations=float(law.activations.xreplace(caps)),
         reserve=float(law.reserve),
-        states=float(law.state_bytes_per_sequence * pool.batch_cap),
-        kv_bytes_per_token=float(law.kv_bytes_per_token),
+        states=float(states),
+        kv_bytes_per_token=float(kv_bytes_per_token),
         kv_capacity_tokens=int(capacity),
     )
 
 
 def service_model(bench: Workbench, deployment: Deployment) -> ServiceModel:
     """The step laws, KV pools and links of a deployment as the simulator takes them."""
-    pools = tuple(_pool_service(bench, pool, deployment.caching) for pool in deployment.pools)
+    pools = tuple(_pool_service(bench, pool, deployment) for pool in deployment.pools)
     transfer = _transfer(bench.scenario, deployment) if deployment.mode == "disaggregated" else None
     return ServiceModel(pools, transfer)
 
 
-def _pool_service(bench: Workbench, pool: PoolDeployment, caching: Caching) -> PoolService:
-    site = bench.scenario.site(pool.accelerator)
+def _pool_service(bench: Workbench, pool: PoolDeployment, deployment: Deployment) -> PoolService:
+    site, speculation = bench.scenario.site(pool.accelerator), deployment.pools[-1].speculation
     return PoolService(
         step=bench.step(pool),
-        kv_capacity_tokens=bench.memory(pool).kv_capacity_tokens,
-        page_tokens=caching.page_tokens,
-        host=_host_tier(bench.scenario, pool, caching),
+        draft=draft_step(bench.scenario, pool, speculation),
+        kv_capacity_tokens=bench.memory(pool, speculation).kv_capacity_tokens,
+        page_tokens=deployment.caching.page_tokens,
+        host=_host_tier(bench.scenario, pool, deployment.caching),
         flops_per_s=_peak(bench.scenario, site),
         hbm_bytes_per_s=site.accelerator.hbm_bytes_per_s,
         network_bytes_per_s=site.accelerator.scale_up.bytes_per_s,

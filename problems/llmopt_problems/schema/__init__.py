@@ -7,6 +7,7 @@ from .scheduling import GrowthSettings, SchedulingSettings
 from .search import Search
 from .service import Objective, ServiceLevel
 from .serving import CacheSettings, RoutingSettings
+from .speculation import SpeculationSettings
 from .traffic import (
     BatchArrivals,
     ClosedLoop,
@@ -69,6 +70,7 @@ __all__ = [
     "ServiceLevel",
     "SharedPrefix",
     "SinusoidArrivals",
+    "SpeculationSettings",
     "TraceArrivals",
     "Traffic",
     "UniformLength",

@@ -12,6 +12,7 @@ from .domains import CountDomain, Domain, domain_of
 from .fields import Share, unit_keys, with_units
 from .scheduling import SchedulingSettings
 from .serving import CacheSettings, RoutingSettings
+from .speculation import SpeculationSettings
 
 
 class Search(BaseModel):
@@ -49,6 +50,9 @@ class Search(BaseModel):
         default=SchedulingSettings(), description="How engines choose the work of a step."
     )
     routing: RoutingSettings = Field(default=RoutingSettings(), description="How the router chooses.")
+    speculation: SpeculationSettings | None = Field(
+        default=None, description="Speculative decoding of what is simulated; solve refuses it."
+    )
     cache: CacheSettings = Field(default=CacheSettings(), description="How prefixes are cached.")
     memory_fraction: Share = Field(
         default=0.9, gt=0, le=1, description="Part of accelerator memory that the engine may use."
