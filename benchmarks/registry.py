@@ -11,6 +11,11 @@ BENCHMARKS = (
         ("whole",),
     ),
     Benchmark(
+        "loop_quickstart",
+        "wall seconds of solving quickstart until the gap that covers the simulator is closed, nothing cached",
+        ("solve",),
+    ),
+    Benchmark(
         "import_time",
         "wall seconds of a process that imports llmopt, and all that a solve needs; baseline: a bare Python",
         ("facade", "solving"),

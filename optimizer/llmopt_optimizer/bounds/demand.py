@@ -37,15 +37,17 @@ class Demand:
     concurrency: int | None
 
 
-def demand_of(workload: Workload, *, prefix_cache: bool) -> Demand:
-    """The demand of a workload under the default options of a run."""
+def demand_of(workload: Workload, *, prefix_cache: bool, in_order: bool = True) -> Demand:
+    """The demand of a workload under the default options of a run; `in_order` where ranks serve requests in
+    the order in which they come.
+    """
     requests, options = workload.requests, SimulationOptions()
     count = len(requests)
     start = min(int(count * (options.warmup_fraction or 0.0)), count - 1)
     stop = count - (workload.concurrency or 0)
     stop = stop if stop > start + 1 else count
     fixed = workload.concurrency is None and workload.follows is None
-    hits = _most_hits(workload) if prefix_cache else 0
+    hits = _most_hits(workload, in_order) if prefix_cache else 0
     measured = slice(start, stop)
     return Demand(
         input_tokens=requests.input_tokens[measured],
@@ -57,7 +59,7 @@ def demand_of(workload: Workload, *, prefix_cache: bool) -> Demand:
     )
 
 
-def _most_hits(workload: Workload) -> Ints:
+def _most_hits(workload: Workload, in_order: bool) -> Ints:
     """Tokens that a cache could hold of every request, shape (n,): its leading blocks that others have too.
 
     Only earlier requests count where requests come in order; where answers are kept for the next turn, every
@@ -66,16 +68,24 @@ def _most_hits(workload: Workload) -> Ints:
     requests = workload.requests
     counts = np.diff(requests.block_offsets)
     limit = (requests.input_tokens - 1) // max(1, requests.block_tokens)
-    known = counts if answer_blocks(workload)[1].any() else _leading_blocks(requests, workload, counts)
+    known = (
+        counts
+        if answer_blocks(workload)[1].any()
+        else _leading_blocks(requests, counts, in_order and _comes_in_order(workload))
+    )
     return np.asarray(np.minimum(known, limit) * requests.block_tokens, dtype=np.int64)
 
 
-def _leading_blocks(requests: Requests, workload: Workload, counts: Ints) -> Ints:
+def _comes_in_order(workload: Workload) -> bool:
+    return workload.follows is None and workload.think_s is None
+
+
+def _leading_blocks(requests: Requests, counts: Ints, in_order: bool) -> Ints:
     """Of every request, how many of its first blocks belong to another one as well."""
     owner = np.repeat(np.arange(len(requests)), counts)
     first, size = np.full(int(requests.block_ids.max(initial=-1)) + 1, len(requests)), len(requests)
     np.minimum.at(first, requests.block_ids, owner)
-    if workload.follows is None and workload.think_s is None:
+    if in_order:
         seen = first[requests.block_ids] < owner
     else:
         seen = np.bincount(requests.block_ids, minlength=len(first))[requests.block_ids] > 1

@@ -14,8 +14,9 @@ from llmopt_optimizer.bounds.openings import Openings, at, openings
 from llmopt_optimizer.bounds.roles import Floats, Layouts, Patience, role_bounds
 from llmopt_optimizer.bounds.space import BoundedSystem, SystemRows, system_rows
 from llmopt_optimizer.core.program import Assignment, Program
+from llmopt_optimizer.formulation.deployments import with_settings
 from llmopt_optimizer.scenario import Scenario
-from llmopt_problems.deployment import Layout, PoolDeployment
+from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
 from llmopt_problems.schema.service import ServiceLevel
 from llmopt_problems.traffic import Workload
 
@@ -61,8 +62,11 @@ def optimism(
     seeds: Sequence[int],
 ) -> Optimism:
     """The optimistic reading of `program` for the traffic that `draw` gives for each of `seeds`."""
-    cached = scenario.problem.search.prefix_cache
-    demands = tuple(demand_of(draw(seed), prefix_cache=cached) for seed in seeds)
+    search = scenario.problem.search
+    in_order = served_in_order(scenario)
+    demands = tuple(
+        demand_of(draw(seed), prefix_cache=search.prefix_cache, in_order=in_order) for seed in seeds
+    )
     patience = patience_of(scenario.problem.slo)
 
     def bounded(rows: SystemRows) -> BoundedSystem:
@@ -73,6 +77,14 @@ def optimism(
 
     systems = tuple(bounded(rows) for rows in system_rows(program))
     return Optimism(systems, program, Offered(scenario, demands))
+
+
+def served_in_order(scenario: Scenario) -> bool:
+    """Whether every rank takes waiting requests in the order in which they came."""
+    search = scenario.problem.search
+    pool = PoolDeployment("serve", scenario.sites[0].accelerator.name, Layout(), 1, 1, 1)
+    pools = with_settings(Deployment("aggregated", (pool,), search.router, search.prefix_cache), search).pools
+    return all(pool.scheduling.order == "fcfs" for pool in pools)
 
 
 def patience_of(levels: Sequence[ServiceLevel]) -> Patience | None:

@@ -96,6 +96,30 @@ def solve(
 
 
 @app.command(epilog=EXIT_CODES_HELP)
+def explain(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="RESULT|PROBLEM", help="A result.json, the directory of one, or a problem."),
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="DEPLOYMENT", help="What runs today, as `simulate` takes it."),
+    ] = None,
+    overrides: Overrides = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say why an answer is what it is: what binds, what levels cost, what moves what, who came next."""
+
+    def work() -> ExitCode:
+        from .explaining import run_explain
+
+        return run_explain(source, overrides, against, as_json=json)
+
+    _finish(work, debug)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
 def simulate(
     problem: Problem,
     deployment: Annotated[
