@@ -12,7 +12,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "loop_quickstart",
-        "wall seconds of solving quickstart until the gap that covers the simulator is closed, nothing cached",
+        "wall seconds of solving quickstart until the gap over the simulator is closed, nothing cached",
         ("solve",),
     ),
     Benchmark(

@@ -21,7 +21,7 @@ def _solve(directory: str, smoke: bool) -> None:
 
 
 def run(smoke: bool) -> Outcome:
-    """Solve once in a process of its own; seconds include start-up, the compiled simulator is cached, simulations are not."""
+    """Solve once in a process of its own; seconds include start-up. Only the compiled simulator is cached."""
     with tempfile.TemporaryDirectory() as directory:
         _, whole = timed("whole", lambda: _solve(directory, smoke))
         result = read_result(Path(directory))
