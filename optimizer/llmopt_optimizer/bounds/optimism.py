@@ -81,10 +81,10 @@ def optimism(
 
 def served_in_order(scenario: Scenario) -> bool:
     """Whether every rank takes waiting requests in the order in which they came."""
-    search = scenario.problem.search
+    problem = scenario.problem
     pool = PoolDeployment("serve", scenario.sites[0].accelerator.name, Layout(), 1, 1, 1)
-    pools = with_settings(Deployment("aggregated", (pool,), search.router, search.prefix_cache), search).pools
-    return all(pool.scheduling.order == "fcfs" for pool in pools)
+    bare = Deployment("aggregated", (pool,), problem.search.router, problem.search.prefix_cache)
+    return all(pool.scheduling.order == "fcfs" for pool in with_settings(bare, problem).pools)
 
 
 def patience_of(levels: Sequence[ServiceLevel]) -> Patience | None:
