@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 from typer.testing import Result as Run
@@ -19,6 +20,7 @@ from llmopt_optimizer.cli.outcome import ExitCode, InputError, exit_code
 from llmopt_optimizer.result import Estimate, Point, Result, Status, Verdict
 from llmopt_problems import Problem
 from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
+from llmopt_simulator import read_requests
 
 COMMAND = (sys.executable, "-m", "llmopt")
 PLAIN = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}
@@ -232,6 +234,25 @@ def test_a_simulated_deployment_is_a_strict_document(tmp_path: Path) -> None:
 def test_a_seed_changes_the_simulation() -> None:
     arguments = ("simulate", "quickstart", "--deployment", "tp=4,instances=2", *QUICK)
     assert run(*arguments).stdout != run(*arguments, "--seed", "2").stdout
+
+
+def test_a_simulation_can_be_looked_at(tmp_path: Path) -> None:
+    """Timeline, requests and series are of one run; a file that cannot be is refused before it starts."""
+    files = {name: tmp_path / f"{name}{suffix}" for name, suffix in LOOKS.items()}
+    asked = [part for name, path in files.items() for part in (f"--{name}", str(path))]
+    done = run("simulate", "quickstart", "--deployment", "tp=4,instances=2", *QUICK, *asked)
+    assert done.exit_code == 0, done.stderr
+    requests, series = read_requests(files["requests"]), pd.read_csv(files["series"])
+    assert requests["served"].all()
+    assert json.loads(files["timeline"].read_text())["traceEvents"]
+    assert series.shape[0] == 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files.values())
+    refused = run("simulate", "quickstart", "--deployment", "tp=4", "--series", "series.txt")
+    assert refused.exit_code == 2
+    assert ".csv" in refused.stderr
+
+
+LOOKS = {"timeline": ".json", "requests": ".csv", "series": ".csv"}
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,17 @@ def simulate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the JSON here instead of printing it.")
     ] = None,
+    timeline: Annotated[
+        Path | None,
+        typer.Option("--timeline", metavar="FILE", help="Write the first run as a Chrome trace (.json)."),
+    ] = None,
+    requests: Annotated[
+        Path | None,
+        typer.Option("--requests", metavar="FILE", help="Write its requests (.csv or .parquet)."),
+    ] = None,
+    series: Annotated[
+        Path | None, typer.Option("--series", metavar="FILE", help="Write its time series (.csv).")
+    ] = None,
     overrides: Overrides = None,
     coefficients: Coefficients = None,
     seed: Seed = None,
@@ -142,9 +153,10 @@ def simulate(
 
     def work() -> ExitCode:
         from .commands import Inputs, run_simulate
+        from .looking import Looks
 
         inputs = Inputs.of(problem, overrides, seed, coefficients=coefficients)
-        return run_simulate(inputs, deployment, out)
+        return run_simulate(inputs, deployment, out, Looks(timeline, requests, series))
 
     _finish(work, debug)
 

@@ -1,6 +1,6 @@
 """The loop: propose by solving, confirm by simulating, re-measure, and say how far the answer reaches."""
 
 from llmopt_optimizer.loop.observation import Observation as Simulation
-from llmopt_optimizer.loop.solve import simulate_problem, solve_problem
+from llmopt_optimizer.loop.solve import first_run, simulate_problem, solve_problem
 
-__all__ = ["Simulation", "simulate_problem", "solve_problem"]
+__all__ = ["Simulation", "first_run", "simulate_problem", "solve_problem"]

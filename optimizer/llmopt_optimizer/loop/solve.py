@@ -19,14 +19,16 @@ from llmopt_optimizer.loop.conclusion import concluded
 from llmopt_optimizer.loop.ledger import Ledger, Tell
 from llmopt_optimizer.loop.observation import Observation
 from llmopt_optimizer.loop.rounds import run_rounds
-from llmopt_optimizer.loop.service import workbench
-from llmopt_optimizer.loop.simulation import StoppedError, simulations
+from llmopt_optimizer.loop.service import service_model, workbench
+from llmopt_optimizer.loop.simulation import StoppedError, simulations, workload_source
 from llmopt_optimizer.loop.store import Store
 from llmopt_optimizer.loop.study import Study, open_study
 from llmopt_optimizer.result import Progress, Result, Status
 from llmopt_optimizer.scenario import Scenario, resolve
 from llmopt_problems import Problem
 from llmopt_problems.deployment import Deployment
+from llmopt_simulator import Run, simulate
+from llmopt_simulator.replication import replication_seed
 
 GRACE_S = 0.5
 """Wait beyond the time limit for a solve that is about to end by itself."""
@@ -152,6 +154,15 @@ def simulate_problem(problem: Problem, deployment: Deployment) -> Observation:
     (found,) = simulations(workbench(scenario)).observe([deployment])
     assert found is not None  # without a deadline every deployment is simulated
     return found
+
+
+def first_run(problem: Problem, deployment: Deployment) -> Run:
+    """The first of the runs that `simulate_problem` draws its numbers from; raises as it does."""
+    scenario = resolve(problem)
+    _require_valid(scenario, deployment)
+    service = service_model(workbench(scenario), deployment)
+    seed = replication_seed(problem.verification.seed, 0)
+    return simulate(workload_source(problem)(seed), deployment, service, seed)
 
 
 def _require_valid(scenario: Scenario, deployment: Deployment) -> None:
