@@ -62,9 +62,9 @@ def _evaluate(program: Program, system: System, assignment: Assignment) -> Evalu
         local = parameters | _decisions(variant, choice)
         for state in variant.states:
             local[state.symbol], smallest[f"{pool.name}.{state.symbol}"] = _solve_state(state, local)
-        margins |= {f"{pool.name}.{c.name}": _margin(c, local) for c in variant.constraints}
-        attributes = precise_values(variant.attributes.values(), local)
-        known |= dict(zip(variant.attributes, attributes, strict=True))
+        attributes, own = _pool_values(variant, local)
+        margins |= {f"{pool.name}.{name}": margin for name, margin in own.items()}
+        known |= attributes
     margins |= {constraint.name: _margin(constraint, known) for constraint in system.constraints}
     used = {o.metric for o in program.objectives} | {limit.metric for limit in program.limits}
     metrics = {name: precise_value(system.metrics[name], known) for name in sorted(used)}
@@ -72,6 +72,21 @@ def _evaluate(program: Program, system: System, assignment: Assignment) -> Evalu
         excess = limit.sign * (metrics[limit.metric] - mpmath.mpf(limit.value))
         margins[limit.name] = _relative(excess, abs(mpmath.mpf(limit.value)))
     return Evaluation(metrics, margins, smallest)
+
+
+def _pool_values(
+    variant: Variant, local: Mapping[Symbol, Value]
+) -> tuple[dict[Symbol, Value], dict[str, Value]]:
+    """Attributes, and margins of constraints, their shared parts computed once."""
+    terms = [Add.make_args(constraint.expression) for constraint in variant.constraints]
+    values = precise_values([*variant.attributes.values(), *(term for each in terms for term in each)], local)
+    attributes = dict(zip(variant.attributes, values, strict=False))
+    rest = iter(values[len(attributes) :])
+    margins = {
+        constraint.name: _terms_margin([next(rest) for _ in each])
+        for constraint, each in zip(variant.constraints, terms, strict=True)
+    }
+    return attributes, margins
 
 
 def _variant(pool: Pool, choice: Choice) -> Variant:
@@ -92,7 +107,10 @@ def _decisions(variant: Variant, choice: Choice) -> dict[Symbol, Value]:
 
 
 def _margin(constraint: Constraint, known: Mapping[Symbol, Value]) -> Value:
-    terms = [precise_value(term, known) for term in Add.make_args(constraint.expression)]
+    return _terms_margin(precise_values(Add.make_args(constraint.expression), known))
+
+
+def _terms_margin(terms: list[Value]) -> Value:
     return _relative(mpmath.fsum(terms), mpmath.fsum(terms, absolute=True))
 
 

@@ -13,6 +13,7 @@ from sympy import (
     Add,
     And,
     Basic,
+    Float,
     Max,
     Min,
     Mod,
@@ -23,6 +24,7 @@ from sympy import (
     Or,
     Piecewise,
     Pow,
+    Rational,
     Sum,
     Symbol,
     ceiling,
@@ -57,9 +59,17 @@ def precise_values(expressions: Iterable[Basic], known: Mapping[Symbol, Value]) 
 
 def _value(expression: Basic, known: Mapping[Symbol, Value], seen: dict[Basic, Value]) -> Value:
     """The expression's value; `seen` holds those of its shared parts, each of which is computed once."""
+    if isinstance(expression, Float | Rational):  # as they are: numbers are slow keys
+        return _number(expression)
     if expression not in seen:
         seen[expression] = _computed(expression, known, seen)
     return seen[expression]
+
+
+def _number(number: Float | Rational) -> Value:
+    if isinstance(number, Float):
+        return mpmath.mpf(number._mpf_)
+    return mpmath.mpf(number.p) / number.q
 
 
 def _computed(expression: Basic, known: Mapping[Symbol, Value], seen: dict[Basic, Value]) -> Value:
