@@ -26,6 +26,7 @@ def run(smoke: bool) -> Outcome:
     figures = (
         Figure("seconds", large.seconds, "s", small.seconds),
         Figure("cpu_growth", cpu[1] / cpu[0], "times"),
+        Figure("front_points", float(len(large.front.points)), "points", float(len(small.front.points))),
         Figure("combinations", float(large.program.size), "assignments", float(small.program.size)),
     )
     return Outcome(figures, phases)
