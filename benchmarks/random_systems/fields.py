@@ -133,7 +133,10 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "bytes_per_s": among((1.0, 40.0, 1e6)),
         "latency_s": among((0.0, 0.05, 1.0)),
     },
-    Speculation: {"acceptance": among(((0.7,), (1.0,), (0.0, 0.5), (0.9, 0.8, 0.7), ()))},
+    Speculation: {
+        "acceptance": among(((0.7,), (1.0,), (0.0, 0.5), (0.9, 0.8, 0.7), ())),
+        "draft": among((None,)),  # what it costs is in the service
+    },
     KvTransfer: {
         "latency_s": among((0.0, 0.0, 0.05, 1.0)),
         "bytes_per_token": among((0.0, 0.5, 2.0)),

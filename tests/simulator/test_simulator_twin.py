@@ -25,8 +25,8 @@ DRAFTED = 300
 
 
 KINDS = ("plain", "scheduled", "starved", "cached", "drafted")
-NOT_READ = {"Caching.host_bytes", "ServiceModel.transfer"}
-"""Choices that no run reads: what host memory comes to is in the service; links without a decode pool."""
+NOT_READ = {"Caching.host_bytes", "Speculation.draft", "ServiceModel.transfer"}
+"""Choices that no run reads: what host memory and drafts come to is in the service; links of one pool."""
 
 
 def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Deployment, ServiceModel]:
