@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop, set_event
 from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
@@ -159,7 +159,7 @@ def _start(s: State, laws: Laws, e: int, now_s: float) -> None:
         _plan_run(s, laws, e, now_s)
 
 
-@inner
+@apart
 def _gathers(s: State, e: int, now_s: float) -> bool:
     """Whether an engine that has no running request waits for more of them to start together."""
     engine, waiting, running = s.engines[e], 0, 0

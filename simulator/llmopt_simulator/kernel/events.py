@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llmopt_simulator.kernel.compiling import inner
-from llmopt_simulator.kernel.state import NONE, State
+from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.state import NONE, Records, State
 
 
 @inner
@@ -39,48 +39,48 @@ def set_event(s: State, source: int, time_s: float) -> None:
     earlier = time_s < s.sources[source].time_s
     s.sources[source].time_s = time_s
     if earlier:
-        _rise(s, s.sources[source].place)
+        _rise(s.sources, s.sources[source].place)
     else:
-        _sink(s, s.sources[source].place)
+        _sink(s.sources, s.sources[source].place)
 
 
 @inner
-def _before(s: State, x: int, y: int) -> bool:
-    return s.sources[x].time_s < s.sources[y].time_s or (s.sources[x].time_s == s.sources[y].time_s and x < y)
+def _before(sources: Records, x: int, y: int) -> bool:
+    return sources[x].time_s < sources[y].time_s or (sources[x].time_s == sources[y].time_s and x < y)
 
 
 @inner
-def _put(s: State, place: int, source: int) -> None:
-    s.sources[place].at_place = source
-    s.sources[source].place = place
+def _put(sources: Records, place: int, source: int) -> None:
+    sources[place].at_place = source
+    sources[source].place = place
 
 
-@inner
-def _rise(s: State, place: int) -> None:
-    source = s.sources[place].at_place
+@apart
+def _rise(sources: Records, place: int) -> None:
+    source = sources[place].at_place
     while place > 0:
         above = (place - 1) >> 1
-        if not _before(s, source, s.sources[above].at_place):
+        if not _before(sources, source, sources[above].at_place):
             break
-        _put(s, place, s.sources[above].at_place)
+        _put(sources, place, sources[above].at_place)
         place = above
-    _put(s, place, source)
+    _put(sources, place, source)
 
 
-@inner
-def _sink(s: State, place: int) -> None:
-    source, count = s.sources[place].at_place, len(s.sources)
+@apart
+def _sink(sources: Records, place: int) -> None:
+    source, count = sources[place].at_place, len(sources)
     while True:
         below = 2 * place + 1
         if below >= count:
             break
-        if below + 1 < count and _before(s, s.sources[below + 1].at_place, s.sources[below].at_place):
+        if below + 1 < count and _before(sources, sources[below + 1].at_place, sources[below].at_place):
             below += 1
-        if not _before(s, s.sources[below].at_place, source):
+        if not _before(sources, sources[below].at_place, source):
             break
-        _put(s, place, s.sources[below].at_place)
+        _put(sources, place, sources[below].at_place)
         place = below
-    _put(s, place, source)
+    _put(sources, place, source)
 
 
 @inner

@@ -118,7 +118,7 @@ def take_growth(s: State, r: int, until: int) -> None:
         rank.grown += 1
 
 
-@inner
+@apart
 def take_started(s: State, now_s: float) -> None:
     """Take the pages of every step that has started, so that free pages are what they are now."""
     for e in range(s.settings[0].engines):
@@ -169,7 +169,7 @@ def _fits(s: State, r: int, step: int, available: int) -> bool:
     return s.growth[index] - (_opens_page(s, r, rank.newest) == index) < available
 
 
-@inner
+@apart
 def _retract(s: State, r: int) -> None:
     rank, prefill = s.ranks[r], s.settings[0].ranks + r
     s.world[0].retractions += 1

@@ -10,13 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_simulator.kernel.arrivals import answered, take_arrival
-from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.contest import change_outstanding, note_pages
-from llmopt_simulator.kernel.engine import record_run, wake
+from llmopt_simulator.kernel.engine import wake
 from llmopt_simulator.kernel.events import first, pop, push, set_event
 from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
 from llmopt_simulator.kernel.kv_transfer import begin_transfer, enter_links
-from llmopt_simulator.kernel.laws import Laws
 from llmopt_simulator.kernel.links import end_flow, end_setup
 from llmopt_simulator.kernel.prefix_cache import release
 from llmopt_simulator.kernel.recording import count_requests, record_latency
@@ -47,7 +46,7 @@ def arrive(s: State, now_s: float) -> None:
         _arrive_at_rank(s, choose_rank(s, request), request, now_s)
 
 
-@inner
+@apart
 def _arrive_at_router(s: State, request: int, now_s: float) -> None:
     """Wait in the central queue; it is full only when every rank has as many as its batch holds."""
     shortest = s.ranks[shortest_queue(s)]
@@ -82,14 +81,13 @@ def _reject(s: State, request: int, now_s: float) -> None:
 
 
 @inner
-def end_steps(s: State, laws: Laws, e: int, now_s: float) -> None:
-    """The planned steps of an engine, or its window, have ended: end sequences, move prefills on."""
+def end_steps(s: State, e: int, now_s: float) -> None:
+    """The planned steps of an engine, recorded before, or its window have ended: move its requests on."""
     engine = s.engines[e]
     set_event(s, e, np.inf)
     if engine.busy == 0:  # not a step but a window has ended
         wake(s, e, now_s)
         return
-    record_run(s, laws, e, engine.run_steps)
     engine.busy = 0
     wake(s, e, now_s)
     for r in range(engine.rank_start, engine.rank_stop):
@@ -100,14 +98,14 @@ def end_steps(s: State, laws: Laws, e: int, now_s: float) -> None:
             _leave_prefill(s, r, now_s)
 
 
-@inner
+@apart
 def end_set_up(s: State, now_s: float) -> None:
     """A flow may move its bytes now."""
     request, setup = end_setup(s)
     enter_links(s, request, setup, now_s)
 
 
-@inner
+@apart
 def complete_flow(s: State, now_s: float) -> None:
     """A KV transfer is complete, or a load from host memory, whose request is the next to prefill."""
     request, purpose = end_flow(s, now_s)
@@ -174,7 +172,7 @@ def _wake_for(s: State, r: int, request: int, now_s: float) -> None:
         wake(s, s.ranks[r].engine, now_s)
 
 
-@inner
+@apart
 def _drain_central_queue(s: State, now_s: float) -> None:
     while s.queues[_central_queue(s)].count > 0:
         r = shortest_queue(s)
@@ -244,7 +242,7 @@ def _finish(s: State, request: int, now_s: float) -> None:
     answered(s, request, now_s)
 
 
-@inner
+@apart
 def _dispatch(s: State, now_s: float) -> None:
     """Send prefilled requests, oldest first, to decode ranks that can hold them whole."""
     queue = _dispatch_queue(s)

@@ -29,29 +29,33 @@ def run_events(s: State, laws: Laws, pause_at: int) -> None:
             return
         elif time_s < w.now_s:
             w.fault = FAULT_CLOCK
-        elif pause_at != NONE and source == arrival_source(s) and is_pause(s, pause_at):
-            _record_ended(s, laws, time_s)
+        elif _records(s, laws, source, time_s, pause_at):
             return
         else:
             w.now_s = time_s
-            _happen(s, laws, source)
+            _happen(s, source)
 
 
 @inner
-def _happen(s: State, laws: Laws, source: int) -> None:
+def _records(s: State, laws: Laws, source: int, time_s: float, pause_at: int) -> bool:
+    """Record the steps that have ended: of the engine whose event is next, or, at a pause, of all engines."""
+    engines = s.settings[0].engines
+    paused = pause_at != NONE and source == arrival_source(s) and is_pause(s, pause_at)
+    first = 0 if paused else min(source, engines)
+    for e in range(first, engines if paused else min(source + 1, engines)):
+        if s.engines[e].busy == 1:
+            record_run(s, laws, e, steps_ended(s, e, time_s))
+    return paused
+
+
+@inner
+def _happen(s: State, source: int) -> None:
     now_s = s.world[0].now_s
     if source < s.settings[0].engines:
-        end_steps(s, laws, source, now_s)
+        end_steps(s, source, now_s)
     elif source == arrival_source(s):
         arrive(s, now_s)
     elif source == link_source(s):
         end_set_up(s, now_s)
     else:
         complete_flow(s, now_s)
-
-
-@inner
-def _record_ended(s: State, laws: Laws, now_s: float) -> None:
-    for e in range(s.settings[0].engines):
-        if s.engines[e].busy == 1:
-            record_run(s, laws, e, steps_ended(s, e, now_s))

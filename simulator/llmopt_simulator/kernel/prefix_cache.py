@@ -9,22 +9,30 @@ and that ages like any other.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.eviction import offer, stamp_new, take_victim, withdraw
 from llmopt_simulator.kernel.holders import note_cached
 from llmopt_simulator.kernel.host_tier import has_room, leave_host, to_host, too_full
 from llmopt_simulator.kernel.state import NONE, State
+
+_NODE_BITS: Final = 32  # of an entry of the hash table; the bits above are the low ones of the block id
+_NODES: Final = (1 << _NODE_BITS) - 1
+_NAMES: Final = (1 << 31) - 1
+_LINE_BITS: Final = 3  # entries of the hash table in a cache line
+_IN_LINE: Final = (1 << _LINE_BITS) - 1
 
 
 @inner
 def matched_blocks(s: State, r: int, request: int, limit: int) -> int:
     """Consecutive blocks at the head of the request, at most `limit`, that rank `r` holds in either tier."""
     start = s.requests[request].blocks_start
-    count = 0
+    count, node = 0, NONE
     while count < limit:
-        node = _find(s, r, s.block_ids[start + count])
+        node = _find_below(s, r, node, s.block_ids[start + count])
         if node == NONE:
             break
         s.scratch[count] = node
@@ -60,6 +68,12 @@ def lock_path(s: State, r: int, count: int) -> None:
 @inner
 def evict(s: State, r: int, pages: int) -> None:
     """Free unused nodes until `pages` are free; the caller knows that they suffice."""
+    if s.ranks[r].free_pages < pages:
+        _evict(s, r, pages)
+
+
+@apart
+def _evict(s: State, r: int, pages: int) -> None:
     rank = s.ranks[r]
     while rank.free_pages < pages:
         index = take_victim(s, r)
@@ -82,6 +96,7 @@ def _drop(s: State, r: int, index: int) -> None:
     node = s.nodes[index]
     if node.key != NONE:
         _forget(s, r, node.key)
+        node.key = NONE
     node.next = s.ranks[r].free_node
     s.ranks[r].free_node = index
 
@@ -127,9 +142,12 @@ def unlock_path(s: State, r: int, request: int) -> None:
 
 @inner
 def _unlock(s: State, r: int, start: int, count: int) -> None:
-    """End the use of the nodes of `count` ids, the deepest first."""
+    """End the use of the nodes of `count` ids, the deepest first: each is the parent of the one before."""
+    node = NONE
     for i in range(start + count - 1, start - 1, -1):
-        node = _find(s, r, s.block_ids[i])
+        node = NONE if node == NONE else s.nodes[node].parent
+        if node == NONE or s.nodes[node].key != s.block_ids[i]:
+            node = _find(s, r, s.block_ids[i])
         s.nodes[node].users -= 1
         if s.nodes[node].users == 0:
             offer(s, r, node)
@@ -164,7 +182,7 @@ def _lock(s: State, r: int, node: int) -> None:
     s.nodes[node].uses += 1
 
 
-@inner
+@apart
 def _recall(s: State, r: int, node: int) -> None:
     """Give a node in host memory back to the device, whose pages are the caller's to take."""
     leave_host(s, r, node)
@@ -200,31 +218,44 @@ def _new_node(s: State, r: int, key: int, pages: int, parent: int) -> int:
 
 
 @inner
-def _slot(s: State, key: int) -> np.int64:
-    """Fibonacci hashing (Knuth, volume 3, section 6.4): the high bits of key × 2^64 / golden ratio."""
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(mixed >> np.uint64(64 - s.settings[0].hash_bits))
+def _slot(s: State, name: int) -> np.int64:
+    """Fibonacci hashing (Knuth, volume 3, section 6.4) of eight neighbours to one cache line."""
+    bits = s.settings[0].hash_bits
+    mixed = np.uint64(name >> _LINE_BITS) * np.uint64(0x9E3779B97F4A7C15)
+    line = np.int64(mixed >> np.uint64(64 - bits)) & ~_IN_LINE
+    return (line | (name & _IN_LINE)) & ((1 << bits) - 1)
 
 
 @inner
 def _find(s: State, r: int, key: int) -> int:
     base, mask = s.ranks[r].hash_base, (1 << s.settings[0].hash_bits) - 1
-    slot = _slot(s, key)
+    name = key & _NAMES
+    slot = _slot(s, name)
     while s.table[base + slot] != NONE:
-        node = s.table[base + slot]
-        if s.nodes[node].key == key:
-            return node
+        entry = s.table[base + slot]
+        if entry >> _NODE_BITS == name and s.nodes[entry & _NODES].key == key:
+            return entry & _NODES
         slot = (slot + 1) & mask
     return NONE
 
 
 @inner
+def _find_below(s: State, r: int, parent: int, key: int) -> int:
+    """The node of `key`; what was made together lies together, so the next one is tried first."""
+    if parent != NONE and parent + 1 < len(s.nodes):
+        node = s.nodes[parent + 1]
+        if node.key == key and node.parent == parent:
+            return parent + 1
+    return _find(s, r, key)
+
+
+@inner
 def _remember(s: State, r: int, key: int, node: int) -> None:
     base, mask = s.ranks[r].hash_base, (1 << s.settings[0].hash_bits) - 1
-    slot = _slot(s, key)
+    slot = _slot(s, key & _NAMES)
     while s.table[base + slot] != NONE:
         slot = (slot + 1) & mask
-    s.table[base + slot] = node
+    s.table[base + slot] = (key & _NAMES) << _NODE_BITS | node
     note_cached(s, r, key, True)
 
 
@@ -233,17 +264,17 @@ def _forget(s: State, r: int, key: int) -> None:
     """Delete by moving later entries of the probe sequence back (Knuth, algorithm 6.4R)."""
     note_cached(s, r, key, False)
     base, mask = s.ranks[r].hash_base, (1 << s.settings[0].hash_bits) - 1
-    hole = _slot(s, key)
-    while s.nodes[s.table[base + hole]].key != key:
+    hole = _slot(s, key & _NAMES)
+    while s.nodes[s.table[base + hole] & _NODES].key != key:
         hole = (hole + 1) & mask
     slot = hole
     while True:
         slot = (slot + 1) & mask
-        node = s.table[base + slot]
-        if node == NONE:
+        entry = s.table[base + slot]
+        if entry == NONE:
             break
-        home = _slot(s, s.nodes[node].key)
+        home = _slot(s, entry >> _NODE_BITS)
         if ((slot - home) & mask) >= ((slot - hole) & mask):
-            s.table[base + hole] = node
+            s.table[base + hole] = entry
             hole = slot
     s.table[base + hole] = NONE

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_calibration.compiled import decode_seconds, fixed_seconds, step_work
-from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.drafting import drafted_seconds, drafted_work
 from llmopt_simulator.kernel.laws import PoolLaw
 from llmopt_simulator.kernel.state import NONE, State
@@ -37,7 +37,7 @@ def plan_ends(s: State, law: PoolLaw, draft: PoolLaw, e: int) -> bool:
     return True
 
 
-@inner
+@apart
 def _plan_drafted_ends(s: State, law: PoolLaw, draft: PoolLaw, e: int) -> bool:
     """The same where there is a draft."""
     x = s.engines[e]

@@ -9,15 +9,15 @@ import numpy as np
 NODE: Final = np.dtype(
     [
         ("key", "i8"),
-        ("previous", "i8"),
-        ("next", "i8"),
-        ("users", "i8"),
-        ("pages", "i8"),
-        ("parent", "i8"),
-        ("children", "i8"),
-        ("uses", "i8"),  # requests that it has served
         ("order", "i8"),  # its place among leaves that may be evicted: see `eviction`
-        ("place", "i8"),  # in the heap of them
+        ("previous", "i4"),
+        ("next", "i4"),
+        ("parent", "i4"),
+        ("place", "i4"),  # in the heap of leaves
+        ("users", "i4"),
+        ("pages", "i4"),
+        ("children", "i4"),
+        ("uses", "i4"),  # requests that it has served
         ("on_host", "?"),
     ],
     align=True,

@@ -281,7 +281,7 @@ class State(NamedTuple):
     leaves: NDArray[np.int64]
     """Heaps of every rank: nodes that may be evicted, see `eviction`."""
     table: NDArray[np.int64]
-    """Open-addressing hash of every rank: block id to node, NONE where empty."""
+    """Open-addressing hash of every rank: low bits of a block id and its node, NONE where empty."""
     scratch: NDArray[np.int64]
     """Nodes of the prefix that was matched last."""
     workers: Records
