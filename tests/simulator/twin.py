@@ -14,7 +14,7 @@ from functools import partial
 from simulator_twin_links import Flow, Links
 from simulator_twin_ranks import Batching, Engine, Rank, Request
 from simulator_twin_router import Router
-from simulator_twin_speculation import draft_seconds, tokens_made
+from simulator_twin_speculation import step_seconds, tokens_made
 
 from llmopt_problems.deployment import Deployment
 from llmopt_problems.traffic.requests import Workload
@@ -246,27 +246,12 @@ class Twin:
         loads = [(len(r.active), sum(t for _, t in r.shares), r) for r in engine.ranks]
         if sum(b + p for b, p, _ in loads) == 0:
             return
-        seconds = self.step_seconds(engine, loads)
+        number = 1 if engine.decode_pool else 0
+        seconds = step_seconds(self.seconds[number], self.drafts[number], engine.verify, loads)
         overhead = engine.rules.step_overhead_s
         seconds = max(seconds, overhead) if engine.rules.overlapped else seconds + overhead
         engine.opened = math.inf
         engine.start, engine.end = self.now, self.now + seconds
-
-    def step_seconds(self, engine: Engine, loads: list[tuple[int, int, Rank]]) -> float:
-        verify, b = engine.verify, max(b for b, _, _ in loads)
-        context = float(max(sum(q.input + q.emitted for q in r.active) for _, _, r in loads))
-        p, work = max(p for _, p, _ in loads), max(r.work() for _, _, r in loads)
-        total = sum(verify * b + p for b, p, _ in loads)
-        heads = max(verify * b + len(r.shares) for b, _, r in loads)
-        rest = max(r.granules() for _, _, r in loads), max(r.squares() for _, _, r in loads)
-        number = 1 if engine.decode_pool else 0
-        law, draft = self.seconds[number], self.drafts[number]
-        seconds = law(b, context + (verify - 1) * b, p, work, total, heads, *rest, verify)
-        if draft is None:
-            return seconds
-        decodes = sum(b for b, _, _ in loads)
-        seen = total - (verify - 1) * decodes, heads - (verify - 1) * b
-        return seconds + draft_seconds(draft, verify, (b, context, p, work, *seen, *rest), decodes)
 
     def end(self, engine: Engine) -> None:
         if engine.end is None:
