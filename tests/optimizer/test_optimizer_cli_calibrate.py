@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 from typer.testing import Result as Run
 
+import llmopt_optimizer.cli.calibration as calibration
 from llmopt_calibration.fitting import law_function
 from llmopt_calibration.laws import law
 from llmopt_optimizer.cli.app import app
@@ -101,6 +102,51 @@ def test_mistakes_are_named_and_nothing_is_written(
     assert done.exit_code == 2
     assert says in done.stderr
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_residual_needs_scikit_learn(
+    benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "find_spec", lambda _: None)
+    done = run("calibrate", benchmarks, "--accelerator", "H200", "--residual", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "pip install 'llmopt[residual]'" in done.stderr
+
+
+def test_a_law_that_no_residual_betters_is_named(benchmarks: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn (extra residual) is not installed")
+    arguments = ("--accelerator", "H200", "--residual", "--no-report", "--out", tmp_path / "out")
+    done = run("calibrate", benchmarks, *arguments)
+    assert done.exit_code == 0, done.output
+    assert "law alone, no residual predicts unseen shapes better: all_reduce" in done.stderr
+    content = json.loads((tmp_path / "out/H200-SXM.sglang.json").read_text())
+    assert "residual" not in content["families"]["all_reduce"]
+
+
+def test_results_of_serving_benchmarks_are_validated(tmp_path: Path) -> None:
+    result = {
+        "backend": "sglang",
+        "dataset_name": "random",
+        "max_concurrency": 4,
+        "random_input_len": 128,
+        "random_output_len": 32,
+        "completed": 40,
+        "total_input_tokens": 40 * 115,
+        "total_output_tokens": 40 * 29,
+        "mean_ttft_ms": 30.0,
+        "mean_tpot_ms": 6.0,
+    }
+    path = tmp_path / "run.jsonl"
+    path.write_text(json.dumps(result))
+    out = tmp_path / "predicted.csv"
+    server = "system=H200-SXM,tp=1,model_path=Llama-3.1-8B,precision=bf16"
+    done = run("validate", path, "--out", out, "--server", server, "--processes", 1)
+    assert done.exit_code == 0, done.output
+    (row,) = pd.read_csv(out).to_dict("records")
+    assert 1.0 < row["tpot_ms_predicted"] < 60.0
+    unsaid = run("validate", path, "--out", out)
+    assert unsaid.exit_code == 2
+    assert "the server needs its accelerator" in unsaid.stderr
 
 
 def test_too_few_shapes_are_said(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmopt_calibration.coefficients.donors import donors
+from llmopt_calibration.coefficients.residual import Residual, parse_residual
 from llmopt_calibration.coefficients.transfer_errors import transfer_errors
 from llmopt_calibration.coefficients.user_files import CoefficientError, user_file
 from llmopt_calibration.engine import engine_layer
@@ -41,6 +42,8 @@ class FamilyCoefficients:
     training_range: Mapping[str, tuple[float, float]]
     """Smallest and largest value of every shape symbol that was fitted; empty for defaults."""
     source: str
+    residual: Residual | None = None
+    """A learned correction of the law inside the shapes that it was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,11 @@ class CoefficientSet:
         """Coefficients of the law `name`; the law's defaults, labelled so, where nothing was fitted."""
         found = self.families.get(name)
         return default_coefficients(law(name)) if found is None else found
+
+    def laws_alone(self) -> CoefficientSet:
+        """The same coefficients without learned residuals."""
+        plain = {name: replace(item, residual=None) for name, item in self.families.items()}
+        return replace(self, families=plain)
 
 
 def default_coefficients(of: Law) -> FamilyCoefficients:
@@ -179,6 +187,9 @@ def parse_family(name: str, entry: Mapping[str, Any]) -> FamilyCoefficients:
         )
     source = entry["source"]
     less = f" less {source['subtracted_table']}" if source["subtracted_table"] else ""
+    residual = parse_residual(entry["residual"]) if "residual" in entry else None
+    learned = "" if residual is None else ", with a learned residual inside the measured shapes"
+    error = entry["held_out_mape"] if residual is None else residual.held_out_mape
     return FamilyCoefficients(
         family=name,
         values={key: float(item["value"]) for key, item in numbers.items()},
@@ -186,9 +197,10 @@ def parse_family(name: str, entry: Mapping[str, Any]) -> FamilyCoefficients:
             key: float(item["standard_error"]) for key, item in numbers.items() if "standard_error" in item
         },
         basis=entry["basis"],
-        held_out_error=float(entry["held_out_mape"]),
+        held_out_error=float(error),
         training_range={
             key: (float(low), float(high)) for key, (low, high) in entry["training_range"].items()
         },
-        source=f"{source['package']} {source['package_version']}, {source['table']}{less}",
+        source=f"{source['package']} {source['package_version']}, {source['table']}{less}{learned}",
+        residual=residual,
     )

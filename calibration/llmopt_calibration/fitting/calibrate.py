@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmopt_calibration.coefficients.residual import Residual
 from llmopt_calibration.fitting.fit import Array, Fit, fit, held_out_mask, law_columns, law_function, ordered
 from llmopt_calibration.fitting.variants import Choice, TooFewShapesError, choose
 from llmopt_calibration.laws import Law, law
@@ -26,6 +27,8 @@ class FamilyFit:
     predicted_s: Array
     """Of every row of the data."""
     held_out: NDArray[np.bool_]
+    residual: Residual | None = None
+    """A learned correction, where one was asked for and helps."""
 
     @property
     def relative_error(self) -> Array:
@@ -44,15 +47,28 @@ class Calibration:
     """Families that were measured and not fitted, with the reason."""
 
 
-def calibrate(data: Mapping[str, Measurements], accelerator: AcceleratorSpec, engine: str) -> Calibration:
-    """Fit every family of `data`; one with too few shapes is skipped with that reason."""
+def calibrate(
+    data: Mapping[str, Measurements], accelerator: AcceleratorSpec, engine: str, *, residual: bool = False
+) -> Calibration:
+    """Fit every family of `data`; one with too few shapes is skipped with that reason.
+
+    With `residual` a correction is learned on top of every law (scikit-learn) and kept where it helps.
+    """
     families, skipped = {}, {}
     for family, measured in data.items():
         try:
-            families[family] = fit_family(law(family), accelerator, measured)
+            found = fit_family(law(family), accelerator, measured)
+            families[family] = corrected(found) if residual else found
         except TooFewShapesError as error:
             skipped[family] = str(error)
     return Calibration(accelerator, engine, families, skipped)
+
+
+def corrected(found: FamilyFit) -> FamilyFit:
+    """The fit with a correction learned on its training shapes, where that predicts unseen ones better."""
+    from llmopt_calibration.fitting.residual import train_residual
+
+    return replace(found, residual=train_residual(found.data, found.predicted_s, found.held_out))
 
 
 def fit_family(of: Law, accelerator: AcceleratorSpec, data: Measurements) -> FamilyFit:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from llmopt_calibration.coefficients.residual import residual_entry
 from llmopt_calibration.coefficients.user_files import hardware_entry
 from llmopt_calibration.fitting.calibrate import Calibration, FamilyFit
 from llmopt_calibration.fitting.fit import Fit
@@ -36,7 +37,8 @@ def family_entry(found: FamilyFit, on: date) -> dict[str, Any]:
     """One family of a data file: coefficients with unit and standard error, and where they come from."""
     data, result = found.data, found.fit
     ranges = {name: [float(column.min()), float(column.max())] for name, column in data.shape.items()}
-    return {
+    learned = {} if found.residual is None else {"residual": residual_entry(found.residual)}
+    return learned | {
         "law": found.law.family,
         "variant": found.choice.variant.name,
         "basis": "measured",

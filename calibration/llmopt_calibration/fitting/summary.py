@@ -6,7 +6,17 @@ import math
 
 from llmopt_calibration.fitting.calibrate import Calibration, FamilyFit
 
-HEADINGS = ("family", "variant", "shapes", "held out", "MAPE", "median", "refused rows", "source")
+HEADINGS = (
+    "family",
+    "variant",
+    "shapes",
+    "held out",
+    "MAPE",
+    "median",
+    "with residual",
+    "refused rows",
+    "source",
+)
 INTERVAL_DEVIATIONS = 1.959964
 """Standard deviations of a 95% interval of a normal distribution."""
 
@@ -28,6 +38,7 @@ def _summary_row(found: FamilyFit) -> tuple[str, ...]:
         str(found.fit.held_out_rows),
         f"{found.fit.held_out_mape:.1%}",
         f"{found.fit.held_out_median:.1%}",
+        "" if found.residual is None else f"{found.residual.held_out_mape:.1%}",
         refused or "none",
         found.data.provenance.package,
     )

@@ -136,25 +136,20 @@ def read_serving_points(path: Path) -> ServingRows:
 
 def checked_rows(cells: Iterable[dict[str, str]]) -> tuple[ServingPoint | PointError, ...]:
     """Rows of text, by column name, each as a point or as the reason why it is none."""
-    return tuple(_checked(row) for row in _unique(cells))
+    return tuple(_each_checked(cells))
 
 
-def _unique(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
-    """The rows, those with the id of an earlier one marked."""
-    seen: set[str] = set()
+def _each_checked(rows: Iterable[Mapping[str, str]]) -> Iterator[ServingPoint | PointError]:
+    seen: set[str] = {""}
     for row in rows:
-        name = row.get("id", "")
-        yield row | {"_repeated": "1"} if name and name in seen else row
+        if (name := row.get("id", "")) in seen and name:
+            yield PointError("repeated id: the row stands in the table already")
+            continue
         seen.add(name)
-
-
-def _checked(row: Mapping[str, str]) -> ServingPoint | PointError:
-    try:
-        if "_repeated" in row:
-            raise PointError("repeated id: the row stands in the table already")
-        return _point(row)
-    except PointError as error:
-        return error
+        try:
+            yield _point(row)
+        except PointError as error:
+            yield error
 
 
 def _point(row: Mapping[str, str]) -> ServingPoint:

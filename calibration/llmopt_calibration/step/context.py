@@ -48,6 +48,8 @@ class StepContext:
         """`count` equal operators of a law family, one after the other."""
         fitted = self.coefficients.family(family)
         cost = operator_expressions(law(family), shape, self.accelerator, fitted.values)
+        if fitted.residual is not None:
+            cost = cost._replace(seconds=cost.seconds * fitted.residual.factor(shape))
         seconds, flops, hbm_bytes, network_bytes = (count * part for part in cost)
         sizes = {size: sp.sympify(value, strict=True) for size, value in shape.items()}
         return Operator(name, family, seconds, flops, hbm_bytes, network_bytes, sees, fitted.basis, sizes)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .measuring import Debug, calibrate, profile
+from .measuring import Debug, calibrate, profile, validate
 from .outcome import EXIT_CODES_HELP, ExitCode, exit_code
 
 app = typer.Typer(
@@ -206,27 +206,7 @@ def schema(debug: Debug = False) -> None:
     _finish(work, debug)
 
 
-@app.command(epilog=EXIT_CODES_HELP)
-def validate(
-    points: Annotated[
-        Path, typer.Argument(metavar="POINTS", help="A CSV file of serving points, measured or wanted.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Write the rows with their predictions here.")
-    ],
-    processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Processes that simulate side by side.")
-    ] = 2,
-    debug: Debug = False,
-) -> None:
-    """Predict mean TTFT and TPOT of every row of POINTS and print how far off they are."""
-
-    def work() -> ExitCode:
-        from .validation import run_validate
-
-        return run_validate(points, out, processes)
-
-    _finish(work, debug)
+app.command(epilog=EXIT_CODES_HELP)(validate)
 
 
 @app.command(epilog=EXIT_CODES_HELP)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.table import Table
@@ -38,6 +39,7 @@ class Calibrating:
     out: Path
     on: str | None
     report: bool
+    residual: bool = False
 
 
 def run_calibrate(asked: Calibrating) -> ExitCode:
@@ -46,6 +48,8 @@ def run_calibrate(asked: Calibrating) -> ExitCode:
     Several accelerators are each calibrated, and then each predicted by the others' coefficients.
     """
     specs, engine, on = _accelerators(asked), _engine(asked.engine), _date(asked.on)
+    if asked.residual and find_spec("sklearn") is None:
+        raise InputError("--residual needs scikit-learn: pip install 'llmopt[residual]'")
     prepare_directory(asked.out)
     names = frozenset(spec.name for spec in specs)
     found = [_calibrated(asked, Wanted(spec, engine, names - {spec.name})) for spec in specs]
@@ -63,7 +67,9 @@ def run_calibrate(asked: Calibrating) -> ExitCode:
 
 
 def _calibrated(asked: Calibrating, wanted: Wanted) -> Calibration:
-    found = calibrate(read_sources(asked.sources, wanted), wanted.accelerator, wanted.engine)
+    data = read_sources(asked.sources, wanted)
+    found = calibrate(data, wanted.accelerator, wanted.engine, residual=asked.residual)
+    _tell_uncorrected(found, asked.residual)
     for reason in found.skipped.values():
         print(f"not fitted: {reason}", file=sys.stderr)
     if not found.families:
@@ -71,6 +77,12 @@ def _calibrated(asked: Calibrating, wanted: Wanted) -> Calibration:
             f"no family of {wanted.accelerator.name} has enough shapes to be fitted: measure more"
         )
     return found
+
+
+def _tell_uncorrected(found: Calibration, asked: bool) -> None:
+    plain = [name for name, fitted in found.families.items() if fitted.residual is None]
+    if asked and plain:
+        print(f"law alone, no residual predicts unseen shapes better: {', '.join(plain)}", file=sys.stderr)
 
 
 def _contents(found: Calibration, on: date, report: bool) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The commands that measure and calibrate a machine of one's own: their arguments, as in `app`."""
+"""The commands that measure, calibrate and validate: their arguments, as in `app`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ def calibrate(
         str | None, typer.Option("--date", metavar="DATE", help="Date of the fit, ISO; default: today.")
     ] = None,
     report: Annotated[bool, typer.Option(help="Write an HTML report with plots.")] = True,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="Learn a correction on top of each law (extra `residual`).")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Fit the operator laws to measured times of one accelerator under one engine."""
@@ -45,9 +48,9 @@ def calibrate(
     def work() -> ExitCode:
         from .calibration import Calibrating, run_calibrate
 
-        return run_calibrate(
-            Calibrating(tuple(sources), tuple(accelerators or ()), hardware, engine, out, on, report)
-        )
+        named = tuple(accelerators or ())
+        asked = Calibrating(tuple(sources), named, hardware, engine, out, on, report, residual)
+        return run_calibrate(asked)
 
     raise typer.Exit(exit_code(work, debug))
 
@@ -75,5 +78,36 @@ def profile(
         from .profiling import run_profile
 
         return run_profile(device, size, tuple(families or ()), out)
+
+    raise typer.Exit(exit_code(work, debug))
+
+
+def validate(
+    points: Annotated[
+        Path,
+        typer.Argument(
+            metavar="POINTS", help="A CSV of serving points, or a result of SGLang's or vLLM's benchmark."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Write the rows with their predictions here.")
+    ],
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Processes that simulate side by side.")
+    ] = 2,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", metavar="NAME=VALUE,…", help="For a benchmark's result: system=H200-SXM,tp=8."
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Predict mean TTFT and TPOT of every row of POINTS and print how far off they are."""
+
+    def work() -> ExitCode:
+        from .validation import run_validate
+
+        return run_validate(points, out, processes, server)
 
     raise typer.Exit(exit_code(work, debug))

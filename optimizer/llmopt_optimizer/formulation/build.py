@@ -111,7 +111,9 @@ def _offer(scenario: Scenario, site: Site, role: Role, symbols: PoolSymbols) -> 
     weights = scenario.precision.weights
     rules = layout_rules(scenario.model, layout, weights)
     stock = Constraint("stock", symbols.instances * symbols.tp * symbols.pp - site.available)
-    law = step_law(scenario.model, site.accelerator, scenario.precision, layout, site.coefficients)
+    # Residuals are for the simulation: in formulas they would cost minutes and buy what it measures anyway.
+    fitted = site.coefficients.laws_alone()
+    law = step_law(scenario.model, site.accelerator, scenario.precision, layout, fitted)
     return Offer(
         inputs=PoolInputs(
             role=role,
