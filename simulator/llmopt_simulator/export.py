@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_FLAGS: Final = ("served", "turned_away", "measured")
+
+
 def request_columns(run: Run) -> dict[str, NDArray[Any]]:
     """Every request of a run, columns of shape (n,) with their unit in the name.
 
-    The request's number and class, its moments (NaN when rejected), tokens, ranks (-1: none), whether it
-    was served and whether it is in the measured window, its latencies and the seconds of its phases.
+    The number and class, moments (NaN when rejected), tokens, ranks (-1: none), how often the request was
+    retracted and what it prefilled again, whether it was served, turned away by a full queue (others were
+    rejected because they never fit) and measured, its latencies and the seconds of its phases.
     """
     number = np.arange(len(run.finished))
     measured = np.zeros(len(number), np.bool_)
@@ -38,7 +42,10 @@ def request_columns(run: Run) -> dict[str, NDArray[Any]]:
         "host_hit_tokens": run.host_hit_tokens,
         "rank": run.column("rank"),
         "decode_rank": run.column("decode_rank"),
+        "retractions": run.column("retractions"),
+        "recomputed_tokens": run.column("recomputed_tokens"),
         "served": run.finished,
+        "turned_away": run.column("turned_away"),
         "measured": measured,
         **{f"{name}_s": values for name, values in latency_table(run).items() if name != "queueing"},
         **{f"{name}_s": values for name, values in phases(run).items()},
@@ -82,7 +89,7 @@ def _parsed(name: str, words: NDArray[np.str_]) -> NDArray[Any]:
     """A column from its words, by its name: seconds, flags, else whole numbers. No word means NaN."""
     if name.endswith("_s"):
         return np.where(words == "", "nan", words).astype(np.float64)
-    return words == "True" if name in ("served", "measured") else words.astype(np.int64)
+    return words == "True" if name in _FLAGS else words.astype(np.int64)
 
 
 def _check_format(path: Path) -> None:

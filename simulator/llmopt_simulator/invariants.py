@@ -130,9 +130,10 @@ def _check_pages(state: k.State) -> None:
 
 
 def _check_retractions(state: k.State) -> None:
-    """Every retraction has its request, and every counter of growing pages is empty at the end."""
-    ours, theirs = int(state.world["retractions"][0]), int(state.requests["retractions"].sum())
-    _require(ours == theirs, "retractions counted", f"{ours} in all, {theirs} of the requests")
+    """What is counted in all is counted by request; every counter of growing pages is empty at the end."""
+    for name in ("retractions", "recomputed_tokens", "turned_away"):
+        ours, theirs = int(state.world[name][0]), int(state.requests[name].sum())
+        _require(ours == theirs, f"{name} counted", f"{ours} in all, {theirs} of the requests")
     _require(not state.growth.any(), "growth conserved", f"{int(state.growth.sum())} pages to come are left")
     left = int(np.abs(state.agenda).sum())
     _require(left == 0, "speculation conserved", f"{left} tokens to come are left")

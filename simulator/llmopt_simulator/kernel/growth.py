@@ -15,6 +15,7 @@ from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop
 from llmopt_simulator.kernel.prefix_cache import evict, unlock_path
+from llmopt_simulator.kernel.recording import count_recomputed
 from llmopt_simulator.kernel.running import leave_running, running_requests
 from llmopt_simulator.kernel.speculation import draw_tokens, enter, produced_before
 from llmopt_simulator.kernel.state import State
@@ -176,7 +177,7 @@ def _retract(s: State, r: int) -> None:
     if s.queues[prefill].count > 0:
         request = pop(s, prefill)
         q = s.requests[request]
-        s.world[0].recomputed_tokens -= q.prompt_tokens - q.computed_tokens
+        count_recomputed(s, request, q.computed_tokens - q.prompt_tokens)
     else:
         request = rank.newest
         _stop_decoding(s, r, request)

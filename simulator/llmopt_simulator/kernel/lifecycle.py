@@ -51,8 +51,7 @@ def _arrive_at_router(s: State, request: int, now_s: float) -> None:
     """Wait in the central queue; it is full only when every rank has as many as its batch holds."""
     shortest = s.ranks[shortest_queue(s)]
     if shortest.outstanding >= shortest.batch_cap and _is_full(s, _central_queue(s)):
-        s.world[0].turned_away += 1
-        _reject(s, request, now_s)
+        _turn_away(s, request, now_s)
         return
     count_requests(s, now_s, 1)
     push(s, _central_queue(s), request)
@@ -62,8 +61,7 @@ def _arrive_at_router(s: State, request: int, now_s: float) -> None:
 @inner
 def _arrive_at_rank(s: State, r: int, request: int, now_s: float) -> None:
     if _is_full(s, r):
-        s.world[0].turned_away += 1
-        _reject(s, request, now_s)
+        _turn_away(s, request, now_s)
         return
     count_requests(s, now_s, 1)
     _assign(s, r, request, now_s)
@@ -72,6 +70,14 @@ def _arrive_at_rank(s: State, r: int, request: int, now_s: float) -> None:
 @inner
 def _is_full(s: State, queue: int) -> bool:
     return s.queues[queue].count >= s.settings[0].queue_limit
+
+
+@inner
+def _turn_away(s: State, request: int, now_s: float) -> None:
+    """Reject a request because the queue is full."""
+    s.world[0].turned_away += 1
+    s.requests[request].turned_away = True
+    _reject(s, request, now_s)
 
 
 @inner

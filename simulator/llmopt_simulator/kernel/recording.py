@@ -46,6 +46,13 @@ def count_requests(s: State, now_s: float, change: int) -> None:
 
 
 @inner
+def count_recomputed(s: State, request: int, tokens: int) -> None:
+    """Count prefill tokens of a request that was admitted before."""
+    s.requests[request].recomputed_tokens += tokens
+    s.world[0].recomputed_tokens += tokens
+
+
+@inner
 def record_latency(s: State, seconds: float, tokens: int) -> None:
     """Record that `tokens` tokens came `seconds` after their predecessors."""
     bin_ = np.int64(np.float64(max(seconds, ITL_FLOOR_S)).view(np.int64) >> ITL_BIN_BITS) - ITL_FIRST_BIN

@@ -29,6 +29,7 @@ from llmopt_simulator.kernel.prefix_cache import (
     matched_blocks,
     unused_in_path,
 )
+from llmopt_simulator.kernel.recording import count_recomputed
 from llmopt_simulator.kernel.running import join_running, running_requests
 from llmopt_simulator.kernel.state import State
 from llmopt_simulator.kernel.waiting import dequeue, loaded_queue
@@ -156,7 +157,7 @@ def _admit(s: State, r: int, request: int) -> bool:
         q.hit_blocks = hits
         q.host_hit_blocks = loads
     else:
-        s.world[0].recomputed_tokens += q.prompt_tokens - q.computed_tokens
+        count_recomputed(s, request, q.prompt_tokens - q.computed_tokens)
     return True
 
 

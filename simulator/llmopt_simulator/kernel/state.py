@@ -119,6 +119,8 @@ REQUEST: Final = np.dtype(
         ("ends", "i8"),  # and the first that it is not
         ("token_s", "f8"),  # its latest token before it joined the running list
         ("retractions", "i8"),
+        ("recomputed_tokens", "i8"),  # prefilled after its first admission
+        ("turned_away", "?"),  # rejected by a full queue
         ("status", "i8"),
     ],
     align=True,
