@@ -63,7 +63,8 @@ def user_cache() -> Path:
 def run_solve(inputs: Inputs, keeping: Keeping, *, as_json: bool, quiet: bool) -> ExitCode:
     """Solve, write to `keeping.out` (nothing when the solve failed), print the answer; the report is last."""
     from llmopt_optimizer.cli.progress import progress_shown
-    from llmopt_optimizer.loop.solve import SolveInterrupted, solve_problem
+    from llmopt_optimizer.loop import solve_problem
+    from llmopt_optimizer.loop.solve import SolveInterrupted
 
     problem = inputs.load()
     _opened(keeping, problem)
