@@ -80,13 +80,13 @@ def test_a_failed_solve_leaves_earlier_results(
 ) -> None:
     solver(Status.PROVEN)
     run("solve", "quickstart", "--out", str(tmp_path))
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert set(before) == {"pareto.csv", "result.json", "report.html"}
     solver(Status.FAILED)
     failed = run("solve", "quickstart", "--out", str(tmp_path))
     assert failed.exit_code == 1
     assert "failed: because" in failed.stderr
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_solve_prints_the_table_or_the_document(solver: Callable[[Status], list[Problem]]) -> None:
