@@ -142,9 +142,7 @@ def _of_block(
     rows = np.full((len(places), 2), -1, dtype=np.int64)
     for axis, (position, _) in enumerate(zip(block.positions, block.shape, strict=True)):
         rows[:, axis] = places[:, axis] + position.start
-    return Openings(
-        systems, np.full(len(places), index), rows, np.stack(costs, axis=1).reshape(len(places), -1)
-    )
+    return Openings(systems, np.full(len(places), index), rows, np.stack(costs, axis=1))
 
 
 def _within_limits(

@@ -20,7 +20,7 @@ from llmopt_optimizer.formulation.levels import level_text
 from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.ledger import Ledger
 from llmopt_optimizer.loop.study import Study
-from llmopt_optimizer.loop.trials import Trial
+from llmopt_optimizer.loop.trials import Trial, judged
 from llmopt_optimizer.result import Result, Status
 from llmopt_optimizer.symbols import frozen_symbols
 from llmopt_problems.schema.service import ServiceLevel
@@ -29,6 +29,8 @@ RATE_ACCURACY = 0.01
 OVERLOAD = "the offered traffic and the capacity of every deployment on this hardware"
 """What conflicts when not even the rules of validity leave a deployment: every one is overloaded."""
 SMALLEST_RATE_SHARE = 1e-4
+NEAREST_MISSES = 3
+"""Deployments turned down for a level by one replication, simulated in full before the level is relaxed."""
 
 
 def refused(study: Study, ledger: Ledger, bare: Result, seconds: float) -> Result:
@@ -49,10 +51,35 @@ def refused(study: Study, ledger: Ledger, bare: Result, seconds: float) -> Resul
     if seconds <= 0:
         message = "Every deployment was refused or excluded; there was no time left to explain why."
         return replace(bare, status=Status.INFEASIBLE, message=message)
+    ledger = replace(ledger, trials=_measured(study, ledger.trials, time.monotonic() + seconds))
     first = solve(study.master(ledger.frozen), study.compiled, seconds, check=False)
     if first.status is SolveStatus.INFEASIBLE or not ledger.trials:
         return _impossible(study, ledger, bare, seconds)
     return _all_refused(study, ledger, bare)
+
+
+def _measured(study: Study, trials: Sequence[Trial], deadline: float) -> tuple[Trial, ...]:
+    """The trials, with intervals for the nearest that one replication turned down for one level alone."""
+    near = [trial for level in study.scenario.problem.slo for trial in _nearest(trials, level)]
+    deployments = [study.deployment(trial.assignment) for trial in near]
+    found = study.simulations.observe(deployments, deadline=deadline)
+    again = {
+        trial.assignment: judged(study.scenario.problem, trial.assignment, observation, trial.glimpse)
+        for trial, observation in zip(near, found, strict=True)
+        if observation is not None
+    }
+    return tuple(again.get(trial.assignment, trial) for trial in trials)
+
+
+def _nearest(trials: Sequence[Trial], level: ServiceLevel) -> list[Trial]:
+    """Of the trials with one replication that miss this level alone, those that miss it least."""
+
+    def excess(trial: Trial) -> float:
+        value = trial.observation.metrics[level.key].value
+        return value if level.bound == "at_most" else -value
+
+    alone = [trial for trial in trials if trial.glimpsed_only and trial.violated == (level.key,)]
+    return sorted(alone, key=excess)[:NEAREST_MISSES]
 
 
 def _impossible(study: Study, ledger: Ledger, bare: Result, seconds: float) -> Result:
