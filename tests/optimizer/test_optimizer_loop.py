@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,15 @@ def test_same_problem_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(fingerprint(one)) == repr(fingerprint(two)) == repr(fingerprint(solved("tight")))
 
 
+@pytest.fixture
+def heeding_interrupts() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, which a shell switches off in what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_interrupts")
 def test_cached_simulations_change_nothing_and_are_not_repeated(tmp_path: Path) -> None:
     """An interrupted solve goes on from its cache and ends as an uninterrupted one; nothing is run twice."""
     problem, caches = problem_of(TIGHT), (tmp_path / "simulations",)

@@ -236,7 +236,6 @@ CLASSES: list[dict[str, Any]] = [
         "share": 0.2,
         "input_tokens": {"distribution": "constant", "value": 40},
         "output_tokens": {"distribution": "exponential", "mean": 300.0},
-        "slo": [{"metric": "e2e", "statistic": "p95", "at_most": "60 s"}],
     },
 ]
 
