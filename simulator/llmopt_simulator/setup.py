@@ -222,10 +222,7 @@ def _allocate(
         completions=np.zeros(int(np.minimum(ranks["batch_cap"], len(requests)).sum()), np.int64),
         growth=np.zeros(int((ranks["growth_period"] * ranks["grows"]).sum()), np.int64),
         agenda=np.zeros((rank_count * int(settings["ring"][0]), int(ranks["verify"].max()) + 1), np.int32),
-        survival=np.zeros(0),
-        workers=np.zeros(0, shapes.WORKER),
-        entries=np.zeros(0, shapes.ENTRY),
-        entry_table=np.zeros(0, np.int64),
+        **_filled_later(),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
         flows=np.zeros(_most_flows(settings, requests, ranks), shapes.FLOW),
         links=links,
@@ -238,8 +235,18 @@ def _allocate(
         ready=np.zeros(engine_count, np.int64),
         totals=np.zeros((engine_count, k.TOTALS)),
         itl=np.zeros(k.ITL_BINS, np.int64),
-        log=np.zeros(0, shapes.STEP),
     )
+
+
+def _filled_later() -> dict[str, k.Records]:
+    """Empty until speculation, routers with trees of their own or a log put something there."""
+    return {
+        "survival": np.zeros(0),
+        "workers": np.zeros(0, shapes.WORKER),
+        "entries": np.zeros(0, shapes.ENTRY),
+        "entry_table": np.zeros(0, np.int64),
+        "log": np.zeros(0, shapes.STEP),
+    }
 
 
 def _most_flows(settings: k.Records, requests: k.Records, ranks: k.Records) -> int:

@@ -10,6 +10,7 @@ from llmopt_optimizer.explanation.findings import Comparison, Explanation
 from llmopt_optimizer.explanation.prices import prices
 from llmopt_optimizer.explanation.rivals import rivals
 from llmopt_optimizer.explanation.sensitivity import sensitivities
+from llmopt_optimizer.formulation.deployments import decision_values
 from llmopt_optimizer.formulation.levels import level_text
 from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.store import Store
@@ -18,7 +19,7 @@ from llmopt_optimizer.loop.trials import verdict_on
 from llmopt_optimizer.result import Point, Result, Verdict
 from llmopt_optimizer.scenario import resolve
 from llmopt_problems import Problem
-from llmopt_problems.deployment import Deployment, PoolDeployment
+from llmopt_problems.deployment import Deployment
 
 SECONDS = 120.0
 """Time for solving again; what it does not suffice for is left out."""
@@ -93,19 +94,6 @@ def _choice(pool: Pool, deployment: Deployment) -> Choice:
     mine = [p for p in deployment.pools if pool.name in (p.role, "both")]
     name = "+".join(p.accelerator for p in mine)
     variant = next(variant for variant in pool.variants if variant.name == name)
-    values = {f"{p.role}_{key}": value for p in mine for key, value in _decisions(p).items()}
+    values = {f"{p.role}_{key}": value for p in mine for key, value in decision_values(p).items()}
     decided = tuple((d.symbol.name, values[d.symbol.name]) for d in variant.decisions)
     return Choice(pool.name, name, decided)
-
-
-def _decisions(pool: PoolDeployment) -> dict[str, int]:
-    layout = pool.layout
-    return {
-        "tp": layout.tp,
-        "pp": layout.pp,
-        "ep": layout.ep,
-        "dp": layout.dp,
-        "instances": pool.instances,
-        "chunk_tokens": pool.chunk_tokens,
-        "batch_cap": pool.batch_cap,
-    }

@@ -84,3 +84,17 @@ def _chunk_tokens(values: Mapping[str, Number]) -> int:
 
 def _batch_cap(values: Mapping[str, Number]) -> int:
     return int(values.get("batch_cap", PREFILL_BATCH_CAP))
+
+
+def decision_values(pool: PoolDeployment) -> dict[str, int]:
+    """The decisions that a pool stands for, by the names that `PoolSymbols` gives them."""
+    layout = pool.layout
+    return {
+        "tp": layout.tp,
+        "pp": layout.pp,
+        "ep": layout.ep,
+        "dp": layout.dp,
+        "instances": pool.instances,
+        "chunk_tokens": pool.chunk_tokens,
+        "batch_cap": pool.batch_cap,
+    }

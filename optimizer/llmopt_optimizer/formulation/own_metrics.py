@@ -19,7 +19,7 @@ from llmopt_optimizer.core.exact import precise_value
 from llmopt_optimizer.core.monotone import bounds
 from llmopt_optimizer.core.preparation import exact_number
 from llmopt_optimizer.core.program import Pool, System, Variant
-from llmopt_optimizer.formulation.deployments import PREFILL_BATCH_CAP
+from llmopt_optimizer.formulation.deployments import PREFILL_BATCH_CAP, decision_values
 from llmopt_optimizer.result import Estimate
 from llmopt_optimizer.symbols import FrozenSymbols, attribute_symbol, pool_symbols
 from llmopt_problems import Problem
@@ -152,17 +152,7 @@ def _facts(traffic: TrafficSummary, deployment: Deployment) -> dict[str, float]:
 
 
 def _pool_facts(pool: PoolDeployment) -> dict[str, float]:
-    layout = pool.layout
-    return {
-        "tp": layout.tp,
-        "pp": layout.pp,
-        "ep": layout.ep,
-        "dp": layout.dp,
-        "instances": pool.instances,
-        "chunk_tokens": pool.chunk_tokens,
-        "batch_cap": pool.batch_cap,
-        "gpus": pool.gpus,
-    }
+    return {**decision_values(pool), "gpus": pool.gpus}
 
 
 def _exact(value: float) -> Estimate:

@@ -105,8 +105,8 @@ def _impossible(study: Study, ledger: Ledger, bare: Result, seconds: float) -> R
 def _confirmed(study: Study, trials: Sequence[Trial], relaxation: Relaxation) -> Relaxation:
     """A relaxation as simulation knows it: what the expressions guess may be too hopeful to keep."""
     levels = (level for level in study.scenario.problem.slo if level_text(level) == relaxation.limit)
-    simulated = [_relaxation(level, trials) for level in levels]
-    return simulated[0] if simulated and simulated[0].needed is not None else relaxation
+    simulated = next((_relaxation(level, trials) for level in levels), relaxation)
+    return simulated if simulated.needed is not None else replace(relaxation, unit=simulated.unit)
 
 
 def largest_rate(study: Study, frozen: Frozen, deadline: float) -> float | None:
