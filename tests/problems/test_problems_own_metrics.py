@@ -60,7 +60,7 @@ def with_metrics(base_text: str, metrics: str, extra: str = "") -> str:
 
 
 def test_at_least_three_hundred_hostile_texts_are_refused_without_cost(problem: Problem) -> None:
-    known, texts = known_names(problem), hostile()
+    known, texts = known_names(problem.hardware, problem.search, problem.traffic), hostile()
     assert len(texts) >= 300
     tracemalloc.start()
     for text in texts:

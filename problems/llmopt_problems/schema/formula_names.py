@@ -7,15 +7,14 @@ accelerators than there are. They serve to refuse formulas that divide by zero o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ..deployment import Role
 from ..expressions.intervals import Interval
 from ..metrics_catalog import METRICS, STATISTICS, metric_key
 from .arrivals import ClosedLoop, TraceArrivals
-
-if TYPE_CHECKING:
-    from .problem import Problem
+from .resources import Hardware
+from .search import Search
+from .traffic import Traffic
 
 ROLES: tuple[Role, ...] = ("serve", "prefill", "decode")
 DECISIONS = ("tp", "pp", "ep", "dp", "instances", "chunk_tokens", "batch_cap", "gpus")
@@ -42,13 +41,13 @@ _METRIC_RANGES: Mapping[str, Interval] = {
 }
 
 
-def known_names(problem: Problem) -> dict[str, Interval]:
-    """Range of every name that the formulas of `problem` may read, their own names left out."""
-    return _metrics(problem) | _decisions(problem) | _traffic(problem)
+def known_names(hardware: Hardware, search: Search, traffic: Traffic) -> dict[str, Interval]:
+    """Range of every name that the formulas of a problem may read, their own names left out."""
+    return _metrics(hardware) | _decisions(hardware, search) | _traffic(traffic)
 
 
-def _metrics(problem: Problem) -> dict[str, Interval]:
-    offers = problem.hardware.accelerators
+def _metrics(hardware: Hardware) -> dict[str, Interval]:
+    offers = hardware.accelerators
     ranges = {
         **_METRIC_RANGES,
         "gpus": (1.0, float(sum(offer.count for offer in offers))),
@@ -64,13 +63,13 @@ def _metrics(problem: Problem) -> dict[str, Interval]:
     }
 
 
-def _decisions(problem: Problem) -> dict[str, Interval]:
-    gpus = float(sum(offer.count for offer in problem.hardware.accelerators))
+def _decisions(hardware: Hardware, search: Search) -> dict[str, Interval]:
+    gpus = float(sum(offer.count for offer in hardware.accelerators))
     tokens = {
-        "chunk_tokens": float(max(problem.search.chunk_tokens.values)),
-        "batch_cap": float(max(problem.search.batch_cap.values)),
+        "chunk_tokens": float(max(search.chunk_tokens.values)),
+        "batch_cap": float(max(search.batch_cap.values)),
     }
-    modes = problem.search.modes
+    modes = search.modes
     return {
         f"{role}_{name}": _decision(role, tokens.get(name, gpus), modes)
         for role in ROLES
@@ -85,9 +84,9 @@ def _decision(role: Role, most: float, modes: tuple[str, ...]) -> Interval:
     return (1.0, max(1.0, most)) if len(modes) == 1 else (0.0, most)
 
 
-def _traffic(problem: Problem) -> dict[str, Interval]:
+def _traffic(traffic: Traffic) -> dict[str, Interval]:
     lengths = {"input_tokens": (1.0, MOST_TOKENS), "output_tokens": (1.0, MOST_TOKENS)}
-    arrivals = problem.traffic.arrivals
+    arrivals = traffic.arrivals
     closed = isinstance(arrivals, ClosedLoop) or (
         isinstance(arrivals, TraceArrivals) and arrivals.concurrency is not None
     )

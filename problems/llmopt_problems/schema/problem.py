@@ -98,13 +98,13 @@ class Problem(BaseModel):
     def definitions(self) -> tuple[Definition, ...]:
         """The problem's own metrics, each after those that it reads."""
         formulas = {name: parse(metric.formula) for name, metric in self.metrics.items()}
-        return checked_definitions(formulas, known_names(self))
+        return checked_definitions(formulas, known_names(self.hardware, self.search, self.traffic))
 
     _own_units = model_validator(mode="before")(with_own_units)
 
     @model_validator(mode="after")
     def _metrics_defined(self) -> Self:
-        check_formulas(self.metrics, known_names(self))
+        check_formulas(self.metrics, known_names(self.hardware, self.search, self.traffic))
         for index, level in enumerate(self.slo):
             require_metric(level.metric, self.metrics, ("slo", index, "metric"))
         for index, objective in enumerate(self.objectives):
