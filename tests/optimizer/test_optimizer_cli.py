@@ -199,6 +199,15 @@ def test_the_program_runs_as_a_module() -> None:
     assert "Exit codes: 0 solved, 1 failed, 2 bad input, 3 infeasible" in process("--help").stdout
 
 
+@pytest.mark.parametrize(("word", "expected"), [("so", "solve"), ("simu", "simulate")])
+def test_the_shell_completes_commands(word: str, expected: str) -> None:
+    shell = {"_LLMOPT_COMPLETE": "complete_bash", "COMP_WORDS": f"llmopt {word}", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        COMMAND, capture_output=True, text=True, env={**PLAIN, **shell}, timeout=60, check=False
+    )
+    assert done.stdout.split() == [expected]
+
+
 def test_schema_and_check_describe_the_bundled_example() -> None:
     assert json.loads(run("schema").stdout)["title"] == "Problem"
     summary = run("check", "quickstart").stdout

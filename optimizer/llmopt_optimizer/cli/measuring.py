@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .outcome import ExitCode, exit_code
-
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")]
+from .arguments import Debug, finish
+from .outcome import ExitCode
 
 
 def calibrate(
@@ -52,7 +51,7 @@ def calibrate(
         asked = Calibrating(tuple(sources), named, hardware, engine, out, on, report, residual)
         return run_calibrate(asked)
 
-    raise typer.Exit(exit_code(work, debug))
+    finish(work, debug)
 
 
 def profile(
@@ -79,7 +78,7 @@ def profile(
 
         return run_profile(device, size, tuple(families or ()), out)
 
-    raise typer.Exit(exit_code(work, debug))
+    finish(work, debug)
 
 
 def validate(
@@ -110,4 +109,4 @@ def validate(
 
         return run_validate(points, out, processes, server)
 
-    raise typer.Exit(exit_code(work, debug))
+    finish(work, debug)

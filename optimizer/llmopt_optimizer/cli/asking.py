@@ -1,0 +1,86 @@
+"""The commands that read a problem: solve it, check it, export it, tell its schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import Coefficients, Debug, Json, Overrides, Problem, Seed, finish
+from .outcome import ExitCode
+
+
+def solve(
+    problem: Problem,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write pareto.csv, result.json, report.html here."),
+    ] = None,
+    overrides: Overrides = None,
+    coefficients: Coefficients = None,
+    seed: Seed = None,
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", metavar="TIME", help="Stop after this long, e.g. '2 min'.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="DIR", help="Keep simulations here.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search kept in --out.")] = False,
+    report: Annotated[bool, typer.Option(help="Write report.html too.")] = True,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Find the verified Pareto-optimal deployments of PROBLEM."""
+
+    def work() -> ExitCode:
+        from .commands import Inputs
+        from .solving import Keeping, run_solve
+
+        inputs = Inputs.of(problem, overrides, seed, time_limit, coefficients)
+        return run_solve(inputs, Keeping(out, cache, resume, report), as_json=json, quiet=quiet)
+
+    finish(work, debug)
+
+
+def check(problem: Problem, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Read PROBLEM and report every mistake in it."""
+
+    def work() -> ExitCode:
+        from .commands import Inputs, run_check
+
+        return run_check(Inputs.of(problem, overrides))
+
+    finish(work, debug)
+
+
+def export(
+    problem: Problem,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FILE", help="Write here; .lp, .mps, .nl or .cip says the format."),
+    ],
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Write the optimization model of PROBLEM for other solvers."""
+
+    def work() -> ExitCode:
+        from .commands import Inputs
+        from .export import run_export
+
+        return run_export(Inputs.of(problem, overrides), out)
+
+    finish(work, debug)
+
+
+def schema(debug: Debug = False) -> None:
+    """Print the JSON Schema of problem files."""
+
+    def work() -> ExitCode:
+        from .commands import run_schema
+
+        return run_schema()
+
+    finish(work, debug)
