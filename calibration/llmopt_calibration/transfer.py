@@ -22,6 +22,8 @@ from llmopt_problems.hardware.spec import LinkSpec
 from llmopt_problems.models.facts import KvGroup, kv_layout
 from llmopt_problems.models.spec import ModelSpec
 
+_REACHED = {"network_efficiency": 1.0, "overhead_s": 0.0}
+
 
 @dataclass(frozen=True, slots=True)
 class TransferLaw:
@@ -57,9 +59,12 @@ def kv_transfer_law(
     link: LinkSpec,
     coefficients: CoefficientSet | None = None,
 ) -> TransferLaw:
-    """The transfer over `link`, one link an accelerator, with the fit or default of the `send` law."""
+    """The transfer over `link`, one link an accelerator, with the fit or default of the `send` law.
+
+    A link whose numbers are `reached` needs neither.
+    """
     prefill, decode = symbolic(prefill_layout), symbolic(decode_layout)
-    send = _send_values(coefficients)
+    send = _REACHED if link.reached else _send_values(coefficients)
     rate = sp.Float(link.bytes_per_s * send["network_efficiency"])
     groups = kv_layout(model, precision.kv)
     return TransferLaw(

@@ -9,8 +9,6 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from .schema import Problem
-
 Sections = tuple[type[BaseModel], ...]
 
 
@@ -22,19 +20,22 @@ def did_you_mean(word: object, allowed: Iterable[str]) -> str:
     return f"did you mean {close[0]}? ({listing})" if close else listing
 
 
-def fields_at(path: Sequence[str | int]) -> dict[str, FieldInfo]:
-    """The fields of the section at `path` (a pydantic location, tags of variants included) by file key."""
-    return {key: field for section in _sections_at(path) for key, field in _fields(section).items()}
+def fields_at(path: Sequence[str | int], root: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of the section at `path` (a pydantic location, tags of variants included) by file key.
+
+    `root` is the section that the path starts in.
+    """
+    return {key: field for section in _sections_at(path, root) for key, field in _fields(section).items()}
 
 
-def choices_at(path: Sequence[str | int], key: str) -> list[str]:
+def choices_at(path: Sequence[str | int], key: str, root: type[BaseModel]) -> list[str]:
     """The values that `key` may have in the variants of the section at `path`."""
-    fields = [_fields(section)[key] for section in _sections_at(path) if key in _fields(section)]
+    fields = [_fields(section)[key] for section in _sections_at(path, root) if key in _fields(section)]
     return sorted(str(choice) for field in fields for choice in get_args(field.annotation))
 
 
-def _sections_at(path: Sequence[str | int]) -> Sections:
-    sections: Sections = (Problem,)
+def _sections_at(path: Sequence[str | int], root: type[BaseModel]) -> Sections:
+    sections: Sections = (root,)
     for step in path:
         if isinstance(step, str):
             sections = _next(sections, step)

@@ -22,6 +22,7 @@ Dimension = Literal[
     "price",
     "money",
     "memory",
+    "bandwidth",
     "power",
     "energy",
     "share",
@@ -41,6 +42,8 @@ _MEMORY = {
     "TiB": 2.0**40,
 }
 
+_BANDWIDTH = {f"{unit}/s": size for unit, size in _MEMORY.items()} | {"Gbit/s": 1e9 / 8, "Tbit/s": 1e12 / 8}
+
 
 def _rates(*names: str) -> dict[str, float]:
     periods = {"s": 1.0, "min": 1 / 60, "h": 1 / 3600}
@@ -55,6 +58,7 @@ UNITS: Mapping[Dimension, Mapping[str, float]] = MappingProxyType(
         "price": {"USD/h": 1.0, "USD/hour": 1.0, "$/h": 1.0, "USD/min": 60.0, "USD/s": 3600.0},
         "money": {"USD": 1.0, "$": 1.0},
         "memory": _MEMORY,
+        "bandwidth": _BANDWIDTH,
         "power": {"W": 1.0, "kW": 1e3, "MW": 1e6},
         "energy": {"J": 1.0, "mJ": 1e-3, "kJ": 1e3, "Wh": 3600.0, "kWh": 3.6e6},
         "share": {"": 1.0, "%": 0.01},
@@ -73,6 +77,8 @@ KEY_SUFFIXES: Mapping[str, str] = MappingProxyType(
         "usd": "USD",
         **{unit.lower(): unit for unit in _MEMORY if unit != "B"},
         "bytes": "B",
+        **{f"{unit.lower()}_per_s": f"{unit}/s" for unit in _MEMORY if unit != "B"},
+        "bytes_per_s": "B/s",
         **{unit.lower(): unit for unit in ("W", "kW", "J", "kJ", "Wh", "kWh")},
         "percent": "%",
     }
@@ -151,6 +157,7 @@ def _example(dimension: Dimension) -> str:
         "price": '"3.50 USD/h"',
         "money": '"2 USD"',
         "memory": '"120 GB"',
+        "bandwidth": '"50 GB/s"',
         "power": '"20 kW"',
         "energy": '"3 J"',
         "share": '0.8 or "80 %"',

@@ -234,7 +234,7 @@ def test_a_simulated_deployment_is_a_strict_document(tmp_path: Path) -> None:
     assert target.read_text() == printed.stdout  # the same seed gives the same bytes
     document = json.loads(printed.stdout)
     simulation = document["simulation"]
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert simulation["deployment"]["pools"][0]["layout"] == {"tp": 4, "pp": 1, "ep": 1, "dp": 1}
     assert simulation["metrics"]["ttft_p95_s"]["value"] > 0
     assert simulation["metrics"]["gpus"]["value"] == 8

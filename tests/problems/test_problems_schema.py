@@ -35,6 +35,8 @@ from llmopt_problems.units import KEY_SUFFIXES, UNITS, format_quantity, parse_qu
         ("3.50 USD/h", "price", 3.5),
         ("2 $", "money", 2.0),
         ("80 GiB", "memory", 80 * 2**30),
+        ("50 GB/s", "bandwidth", 50e9),
+        ("400 Gbit/s", "bandwidth", 50e9),
         ("20 kW", "power", 20e3),
         ("1 Wh", "energy", 3600.0),
         ("80 %", "share", 0.8),

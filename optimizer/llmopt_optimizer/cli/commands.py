@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from llmopt_optimizer.cli.looking import Looks
 from llmopt_optimizer.cli.outcome import ExitCode
-from llmopt_optimizer.output.files import prepare_directory, write_files
 from llmopt_problems import Problem, load
 
 REPORT = "report.html"
@@ -45,27 +42,6 @@ class Inputs:
     def load(self) -> Problem:
         """The checked problem; raises `ProblemError`."""
         return load(self.problem, self.overrides)
-
-
-def run_simulate(inputs: Inputs, deployment: str, out: Path | None, looks: Looks) -> ExitCode:
-    """Simulate one deployment; the JSON goes to the file `out` or to stdout, its first run where asked."""
-    from llmopt_optimizer.cli.deployment_text import parse_deployment
-    from llmopt_optimizer.loop import first_run, simulate_problem
-    from llmopt_optimizer.output.simulation import simulation_text
-
-    problem = inputs.load()
-    chosen = parse_deployment(deployment, problem)
-    if out is not None:
-        prepare_directory(out.parent)
-    looks.check()
-    text = simulation_text(simulate_problem(problem, chosen), problem)
-    if looks.wanted:
-        looks.write(first_run(problem, chosen))
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write_files(out.parent, {out.name: text})
-    return ExitCode.SOLVED
 
 
 def run_check(inputs: Inputs) -> ExitCode:

@@ -141,7 +141,11 @@ def parse_deployment(text: str, problem: Problem) -> Deployment:
 
     Raises `InputError` naming the key at fault.
     """
-    document = _document(text)
+    return deployment_from(_document(text), problem)
+
+
+def deployment_from(document: Mapping[str, Any], problem: Problem) -> Deployment:
+    """The deployment that a long or short form describes; see `parse_deployment`."""
     long_form = document if "pools" in document else _long_form(document)
     try:
         checked = _DeploymentInput.model_validate(_completed(long_form, problem))

@@ -1,4 +1,4 @@
-"""The command that simulates."""
+"""The command that simulates: a problem's deployment, or a run described by a file or by flags."""
 
 from __future__ import annotations
 
@@ -7,20 +7,46 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Coefficients, Debug, Overrides, Problem, Seed, finish
+from .arguments import Coefficients, Debug, Overrides, Seed, finish
 from .outcome import ExitCode
+
+Text = str | None
+
+
+def _flag(name: str, metavar: str, meaning: str) -> typer.models.OptionInfo:
+    return typer.Option(name, metavar=metavar, help=meaning)
 
 
 def simulate(
-    problem: Problem,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[PROBLEM|RUN]", help="A problem (with --deployment), or a run file."),
+    ] = None,
     deployment: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--deployment",
             metavar="DEPLOYMENT",
             help="A JSON or YAML file, JSON text, 'tp=4,instances=2', or 'prefill.tp=4,decode.tp=8'.",
         ),
-    ],
+    ] = None,
+    model: Annotated[Text, _flag("--model", "NAME", "Catalog name, or a config.json.")] = None,
+    accelerator: Annotated[Text, _flag("--accelerator", "NAME", "Of every pool.")] = None,
+    tp: Annotated[int | None, _flag("--tp", "N", "Tensor-parallel ranks.")] = None,
+    instances: Annotated[int | None, _flag("--instances", "N", "Of every pool.")] = None,
+    prefill: Annotated[Text, _flag("--prefill", "KEYS", "'{tp: 2, instances: 3}'.")] = None,
+    decode: Annotated[Text, _flag("--decode", "KEYS", "'{tp: 4, accelerator: H200-SXM}'.")] = None,
+    transfer: Annotated[
+        Text, _flag("--transfer", "KEYS", "'{bandwidth: 50 GB/s, latency: 1 ms}' between both.")
+    ] = None,
+    rate: Annotated[Text, _flag("--rate", "RATE", "Poisson arrivals, e.g. '6 req/s'.")] = None,
+    concurrency: Annotated[int | None, _flag("--concurrency", "N", "A closed loop instead.")] = None,
+    input_tokens: Annotated[Text, _flag("--input-tokens", "N", "Or '{distribution: …}'.")] = None,
+    output_tokens: Annotated[Text, _flag("--output-tokens", "N", "Or '{distribution: …}'.")] = None,
+    duration: Annotated[Text, _flag("--duration", "TIME", "Requests arrive so long, e.g. '5 min'.")] = None,
+    requests_count: Annotated[int | None, _flag("--count", "N", "So many requests instead.")] = None,
+    warmup: Annotated[Text, _flag("--warmup", "TIME", "Not measured, e.g. '30 s'.")] = None,
+    engine: Annotated[Text, _flag("--engine", "NAME", "sglang, vllm or trtllm.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the JSON here instead of printing it.")
     ] = None,
@@ -41,12 +67,24 @@ def simulate(
     debug: Debug = False,
 ) -> None:
     """Simulate one deployment and print its metrics as JSON."""
+    flags: dict[str, object] = {
+        **{"model": model, "accelerator": accelerator, "tp": tp, "instances": instances},
+        **{"prefill": prefill, "decode": decode, "transfer": transfer},
+        **{"rate": rate, "concurrency": concurrency},
+        **{"input_tokens": input_tokens, "output_tokens": output_tokens},
+        **{"duration": duration, "requests": requests_count, "warmup": warmup},
+        **{"engine": engine, "seed": seed},
+    }
 
     def work() -> ExitCode:
-        from .commands import Inputs, run_simulate
+        from .commands import Inputs
         from .looking import Looks
+        from .simulating import Outputs, run_run, run_simulate
 
-        inputs = Inputs.of(problem, overrides, seed, coefficients=coefficients)
-        return run_simulate(inputs, deployment, out, Looks(timeline, requests, series))
+        outputs = Outputs(out, Looks(timeline, requests, series))
+        if deployment is None or source is None:
+            return run_run(source, flags, tuple(overrides or ()), outputs)
+        inputs = Inputs.of(source, overrides, seed, coefficients=coefficients)
+        return run_simulate(inputs, deployment, outputs)
 
     finish(work, debug)

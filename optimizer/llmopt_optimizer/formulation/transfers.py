@@ -38,14 +38,19 @@ def transfer_law(
     prefill: Layout | SymbolicLayout,
     decode: Layout | SymbolicLayout,
 ) -> TransferLaw:
-    """The transfer over the network link of `accelerator`, with its fitted coefficients."""
+    """The transfer over the problem's KV link, else over the network of `accelerator` as it was fitted."""
     fitted = scenario.site(accelerator.name).coefficients
-    return kv_transfer_law(scenario.model, scenario.precision, prefill, decode, _link(accelerator), fitted)
+    return kv_transfer_law(
+        scenario.model, scenario.precision, prefill, decode, _link(scenario, accelerator), fitted
+    )
 
 
-def _link(accelerator: AcceleratorSpec) -> LinkSpec:
+def _link(scenario: Scenario, accelerator: AcceleratorSpec) -> LinkSpec:
     """Pools sit on nodes of their own, so their caches cross the network between nodes."""
-    return accelerator.network
+    given = scenario.problem.hardware.kv_link
+    if given is None:
+        return accelerator.network
+    return LinkSpec("kv_link", given.bandwidth_bytes_per_s, given.latency_s, "problem file", reached=True)
 
 
 def _layout(symbols: PoolSymbols) -> SymbolicLayout:

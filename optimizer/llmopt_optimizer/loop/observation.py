@@ -96,7 +96,7 @@ def _measured_metrics(measured: Mapping[str, Estimate]) -> dict[str, Estimate]:
     utilisations = {
         f"{part}_utilization": measured[f"{part}_utilisation"] for part in ("compute", "bandwidth", "network")
     }
-    extra = {name: measured[name] for name in ("hit_rate", "slo_attainment")}
+    extra = {name: measured[name] for name in ("hit_rate", "slo_attainment", "busy_share")}
     return {key: measured[key] for key in (*latencies, *rates)} | utilisations | extra
 
 

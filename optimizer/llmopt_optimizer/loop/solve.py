@@ -150,7 +150,7 @@ def simulate_problem(problem: Problem, deployment: Deployment) -> Observation:
     Raises `DeploymentError` when the deployment breaks a rule of the engine or does not fit its accelerators.
     """
     scenario = resolve(problem)
-    _require_valid(scenario, deployment)
+    require_valid(scenario, deployment)
     (found,) = simulations(workbench(scenario)).observe([deployment])
     assert found is not None  # without a deadline every deployment is simulated
     return found
@@ -159,13 +159,14 @@ def simulate_problem(problem: Problem, deployment: Deployment) -> Observation:
 def first_run(problem: Problem, deployment: Deployment) -> Run:
     """The first of the runs that `simulate_problem` draws its numbers from; raises as it does."""
     scenario = resolve(problem)
-    _require_valid(scenario, deployment)
+    require_valid(scenario, deployment)
     service = service_model(workbench(scenario), deployment)
     seed = replication_seed(problem.verification.seed, 0)
     return simulate(workload_source(problem)(seed), deployment, service, seed)
 
 
-def _require_valid(scenario: Scenario, deployment: Deployment) -> None:
+def require_valid(scenario: Scenario, deployment: Deployment) -> None:
+    """Raise `DeploymentError` for accelerators that are not on offer and layouts that the model refuses."""
     offered = {site.accelerator.name for site in scenario.sites}
     for pool in deployment.pools:
         if pool.accelerator not in offered:

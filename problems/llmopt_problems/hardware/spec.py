@@ -15,6 +15,8 @@ class LinkSpec:
     """Peak payload rate of one direction, one accelerator."""
     latency_s: float
     source: str
+    reached: bool = False
+    """Whether transfers reach these numbers; else fitted efficiencies and overheads are between."""
 
 
 @dataclass(frozen=True, slots=True)

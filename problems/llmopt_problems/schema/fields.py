@@ -33,6 +33,7 @@ def _quantity(dimension: Dimension, input_type: Any = str) -> BeforeValidator:
 Seconds = Annotated[float, _quantity("time")]
 RequestsPerSecond = Annotated[float, _quantity("request_rate")]
 DollarsPerHour = Annotated[float, _quantity("price")]
+BytesPerSecond = Annotated[float, _quantity("bandwidth")]
 Bytes = Annotated[float, _quantity("memory")]
 Share = Annotated[float, _quantity("share", float | str)]
 

@@ -8,7 +8,16 @@ from pydantic import BaseModel, Field, model_validator
 
 from ..errors import RuleError
 from ..models.spec import KvPrecision, WeightPrecision
-from .fields import SECTION, Count, DollarsPerHour, ExistingFile, unit_keys, with_units
+from .fields import (
+    SECTION,
+    BytesPerSecond,
+    Count,
+    DollarsPerHour,
+    ExistingFile,
+    Seconds,
+    unit_keys,
+    with_units,
+)
 
 Engine = Literal["sglang", "vllm", "trtllm"]
 
@@ -60,10 +69,29 @@ class AcceleratorOffer(BaseModel):
     _units = model_validator(mode="before")(unit_keys("price"))
 
 
+class KvLink(BaseModel):
+    """The way of KV caches from prefill to decode instances, as fast as it really is."""
+
+    model_config = with_units(bandwidth=("bandwidth",), latency=("time",))
+    bandwidth_bytes_per_s: BytesPerSecond = Field(
+        alias="bandwidth",
+        gt=0,
+        description='What one accelerator sends or receives, one direction, such as "50 GB/s".',
+    )
+    latency_s: Seconds = Field(
+        default=0.0, alias="latency", ge=0, description='Time before the first byte arrives, such as "1 ms".'
+    )
+    _units = model_validator(mode="before")(unit_keys("bandwidth", "latency"))
+
+
 class Hardware(BaseModel):
     """What a deployment may be built from."""
 
     model_config = SECTION
+    kv_link: KvLink | None = Field(
+        default=None,
+        description="Between prefill and decode instances; default: the network of the slower end.",
+    )
     accelerators: tuple[AcceleratorOffer, ...] = Field(
         strict=False,
         min_length=1,

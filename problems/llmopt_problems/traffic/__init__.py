@@ -1,5 +1,6 @@
 """Traffic: requests drawn from its description, and its summary for the metric expressions."""
 
+from .cutting import first_requests, first_seconds
 from .requests import Requests, Workload
 from .sampling import BLOCK_TOKENS, sample
 from .saving import save
@@ -11,6 +12,8 @@ __all__ = [
     "Requests",
     "TrafficSummary",
     "Workload",
+    "first_requests",
+    "first_seconds",
     "longest_request",
     "sample",
     "save",
