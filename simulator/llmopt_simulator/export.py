@@ -1,7 +1,12 @@
-"""Requests of a run as a table: a pandas frame, a CSV or a Parquet file, and back without losing a bit."""
+"""Requests of a run as a table: a pandas frame, a CSV, JSON or Parquet file, and back without losing a bit.
+
+JSON is `{"format": "llmopt-requests", "version": 1, "columns": {name: [values]}}` with null for NaN.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SUFFIXES: Final = (".csv", ".json", ".parquet")
+"""Of the files that requests are written to."""
+
+_FORMAT: Final = {"format": "llmopt-requests", "version": 1}
 _FLAGS: Final = ("served", "turned_away", "measured")
 
 
@@ -60,13 +69,14 @@ def request_frame(run: Run) -> pd.DataFrame:
 
 
 def write_requests(run: Run, path: str | Path) -> None:
-    """Write every request to `path`, whole or not at all: `.csv`, or `.parquet` where pyarrow is installed.
+    """Write every request to `path`, whole or not at all: `.csv`, `.json`, or `.parquet` with pyarrow.
 
     Raises `SimulationError` for another suffix or without pyarrow.
     """
     path = Path(path)
     writers: dict[str, Callable[[Path], object]] = {
         ".csv": lambda target: request_frame(run).to_csv(target, index=False),
+        ".json": lambda target: target.write_text(_json_text(run), encoding="utf-8"),
         ".parquet": lambda target: request_frame(run).to_parquet(target, index=False, engine="pyarrow"),
     }
     _check_format(path)
@@ -81,6 +91,8 @@ def read_requests(path: str | Path) -> pd.DataFrame:
     _check_format(path)
     if path.suffix == ".parquet":
         return pd.read_parquet(path, engine="pyarrow")
+    if path.suffix == ".json":
+        return pd.DataFrame(_json_columns(path))
     text = pd.read_csv(path, dtype=str, keep_default_na=False)  # pandas' own parser rounds some numbers
     return pd.DataFrame({name: _parsed(name, text[name].to_numpy(str)) for name in text.columns})
 
@@ -92,8 +104,28 @@ def _parsed(name: str, words: NDArray[np.str_]) -> NDArray[Any]:
     return words == "True" if name in _FLAGS else words.astype(np.int64)
 
 
+def _json_text(run: Run) -> str:
+    columns = {name: [_plain(value) for value in values] for name, values in request_columns(run).items()}
+    return json.dumps({**_FORMAT, "columns": columns}) + "\n"
+
+
+def _plain(value: Any) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value.item()
+
+
+def _json_columns(path: Path) -> dict[str, NDArray[Any]]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict) or {key: document.get(key) for key in _FORMAT} != _FORMAT:
+        raise SimulationError(f"{path}: is no table of requests of version {_FORMAT['version']}")
+    return {
+        name: np.array(values, np.float64 if name.endswith("_s") else None)
+        for name, values in document["columns"].items()
+    }
+
+
 def _check_format(path: Path) -> None:
-    if path.suffix not in (".csv", ".parquet"):
-        raise SimulationError(f"{path}: requests are written as .csv or .parquet, not {path.suffix!r}")
+    if path.suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise SimulationError(f"{path}: requests are written as {known}, not {path.suffix!r}")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise SimulationError(f"{path}: Parquet needs pyarrow: pip install pyarrow, or write .csv")

@@ -255,13 +255,15 @@ def test_a_simulation_can_be_looked_at(tmp_path: Path) -> None:
     assert requests["served"].all()
     assert json.loads(files["timeline"].read_text())["traceEvents"]
     assert series.shape[0] == 100
+    for name in ("sglang", "vllm"):
+        assert json.loads(files[name].read_text())["model_id"] == "meta-llama/Llama-3.3-70B-Instruct"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files.values())
     refused = run("simulate", "quickstart", "--deployment", "tp=4", "--series", "series.txt")
     assert refused.exit_code == 2
     assert ".csv" in refused.stderr
 
 
-LOOKS = {"timeline": ".json", "requests": ".csv", "series": ".csv"}
+LOOKS = {"timeline": ".json", "requests": ".csv", "series": ".csv", "sglang": ".jsonl", "vllm": ".json"}
 
 
 @pytest.mark.parametrize(

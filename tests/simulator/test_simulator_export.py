@@ -149,7 +149,7 @@ def test_part_of_a_timeline(run) -> None:
     assert all(event["ts"] < 30e6 and event["ts"] + event["dur"] >= 20e6 for event in steps)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
 def test_request_tables_come_back_equal(run, tmp_path, suffix: str) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
@@ -161,5 +161,5 @@ def test_request_tables_come_back_equal(run, tmp_path, suffix: str) -> None:
 
 
 def test_other_tables_are_refused(run, tmp_path) -> None:
-    with pytest.raises(SimulationError, match=r"written as .csv or .parquet, not '.xlsx'"):
+    with pytest.raises(SimulationError, match=r"written as .csv, .json, .parquet, not '.xlsx'"):
         write_requests(run, tmp_path / "requests.xlsx")

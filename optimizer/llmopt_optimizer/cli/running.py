@@ -56,10 +56,16 @@ def simulate(
     ] = None,
     requests: Annotated[
         Path | None,
-        typer.Option("--requests", metavar="FILE", help="Write its requests (.csv or .parquet)."),
+        typer.Option("--requests", metavar="FILE", help="Write its requests (.csv, .json or .parquet)."),
     ] = None,
     series: Annotated[
         Path | None, typer.Option("--series", metavar="FILE", help="Write its time series (.csv).")
+    ] = None,
+    sglang: Annotated[
+        Path | None, typer.Option("--sglang", metavar="FILE", help="As bench_serving's result (.jsonl).")
+    ] = None,
+    vllm: Annotated[
+        Path | None, typer.Option("--vllm", metavar="FILE", help="As vllm bench serve's result (.json).")
     ] = None,
     overrides: Overrides = None,
     coefficients: Coefficients = None,
@@ -81,7 +87,7 @@ def simulate(
         from .looking import Looks
         from .simulating import Outputs, run_run, run_simulate
 
-        outputs = Outputs(out, Looks(timeline, requests, series))
+        outputs = Outputs(out, Looks(timeline, requests, series, sglang, vllm))
         if deployment is None or source is None:
             return run_run(source, flags, tuple(overrides or ()), outputs)
         inputs = Inputs.of(source, overrides, seed, coefficients=coefficients)

@@ -14,6 +14,7 @@ from llmopt_optimizer.cli.outcome import ExitCode, InputError
 from llmopt_optimizer.loop import first_run, simulate_once, simulate_problem
 from llmopt_optimizer.output.files import prepare_directory, write_files
 from llmopt_optimizer.output.simulation import simulation_text
+from llmopt_problems import Problem, catalog
 from llmopt_problems.runs import deployment_document, is_run, load_run, problem_of
 
 
@@ -45,7 +46,7 @@ def run_simulate(inputs: Inputs, deployment: str, outputs: Outputs) -> ExitCode:
     outputs.check()
     text = simulation_text(simulate_problem(problem, chosen), problem)
     if outputs.looks.wanted:
-        outputs.looks.write(first_run(problem, chosen))
+        outputs.looks.write(first_run(problem, chosen), _model_name(problem))
     outputs.write(text)
     return ExitCode.SOLVED
 
@@ -66,6 +67,14 @@ def run_run(
     outputs.check()
     found = simulate_once(spec, problem, deployment)
     if outputs.looks.wanted:
-        outputs.looks.write(found.run)
+        outputs.looks.write(found.run, _model_name(problem))
     outputs.write(simulation_text(found.simulation, problem))
     return ExitCode.SOLVED
+
+
+def _model_name(problem: Problem) -> str:
+    """As benchmarks would know it: the published repository, else the problem's own name for it."""
+    if problem.model.name is None:
+        return str(problem.model.config)
+    known = catalog.model(problem.model.name).name
+    return catalog.model_repository(known) or known
