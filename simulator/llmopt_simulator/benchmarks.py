@@ -1,9 +1,9 @@
 """A run as the result file of a serving benchmark: SGLang's `bench_serving` or vLLM's `bench serve`.
 
 The fields, and how they are computed, are those of the tools' sources (`python/sglang/bench_serving.py` with
-`--output-details`, one line of JSON; `vllm/benchmarks/serve.py` with `--save-detailed`, one JSON file): every
-request that was sent counts, no warm-up is cut, percentiles interpolate, TPOT is of answers with more than
-one token. What a simulation does not have (texts) is empty, and `simulated_by` says where the file comes from.
+`--output-details`, one line of JSON; `vllm/benchmarks/serve.py` with `--save-detailed`, one JSON file): all
+requests that were sent count, no warm-up is cut, percentiles interpolate, TPOT is of answers with more than
+one token. What a simulation lacks (texts) is empty, and `simulated_by` says where the file comes from.
 """
 
 from __future__ import annotations
