@@ -7,11 +7,15 @@ et al., 2005). With `nodes` > 1 the node step is followed by one between nodes o
 message / (r / nodes), hierarchically as NCCL does; an all-to-all sends the fraction (nodes − 1)/nodes over
 the network instead. `ranks` = 1 costs nothing; `nodes` is max(1, ranks / accelerators joined by the scale-
 up link).
+
+A message of n bytes is cut into c chunks that follow one another through the ranks. They pay c latencies,
+and the pipeline is filled after n / c bytes; the best c makes both together grow with √n, which is written
+√(n · `ramp_bytes`) over the link's rate.
 """
 
 from __future__ import annotations
 
-from sympy import Expr, Integer, Min, Symbol
+from sympy import Expr, Integer, Max, Min, Symbol, sqrt
 
 from llmopt_calibration.laws.law import HARDWARE, Coefficient, Law, coefficient, size
 
@@ -22,6 +26,7 @@ def _coefficients(latency_s: float) -> tuple[Coefficient, ...]:
         coefficient("rank_s", 5e-7, 0.0, 1e-4, "s/rank", "synchronisation with each further rank"),
         coefficient("link_efficiency", 0.75, 0.02, 1.0, "1", "fraction of the scale-up link"),
         coefficient("network_efficiency", 0.80, 0.02, 1.0, "1", "fraction of the link between nodes"),
+        coefficient("ramp_bytes", 1e5, 1.0, 1e9, "B", "bytes in flight while the pipeline of chunks fills"),
     )
 
 
@@ -32,7 +37,7 @@ def _exchange(family: str, factor: int, latency_s: float, *, hierarchical: bool)
         Symbol("nodes", positive=True),
     )
     coefficients = _coefficients(latency_s)
-    overhead, rank_s, e_link, e_net = (item.symbol for item in coefficients)
+    overhead, rank_s, e_link, e_net, ramp = (item.symbol for item in coefficients)
     per_node = ranks / nodes
     inside: Expr = factor * message * (per_node - 1) / per_node
     between: Expr = factor * message * (nodes - 1) / nodes
@@ -40,7 +45,8 @@ def _exchange(family: str, factor: int, latency_s: float, *, hierarchical: bool)
         between = between / per_node
     else:
         inside = inside / nodes
-    link_s = inside / (HARDWARE.link_bytes_per_s * e_link)
+    # Layouts that no engine has (fewer than one rank) still get a number, which their rules then refuse.
+    link_s = (inside + sqrt(Max(0, inside) * ramp)) / (HARDWARE.link_bytes_per_s * e_link)
     network_s = between / (HARDWARE.network_bytes_per_s * e_net)
     latency = Min(1, ranks - 1) * overhead + (ranks - 1) * rank_s
     latency += Min(1, nodes - 1) * HARDWARE.network_latency_s
@@ -73,10 +79,10 @@ def send() -> Law:
     """The law `send`: `message_bytes` to one neighbour, over the network when `nodes` is 2, else scale-up."""
     message, nodes = size("message_bytes"), Symbol("nodes", positive=True)
     coefficients = _coefficients(8e-6)
-    overhead, _, e_link, e_net = (item.symbol for item in coefficients)
+    overhead, _, e_link, e_net, _ = (item.symbol for item in coefficients)
     across = Min(1, nodes - 1)
     link_s = message / (HARDWARE.link_bytes_per_s * e_link)
     network_s = HARDWARE.network_latency_s + message / (HARDWARE.network_bytes_per_s * e_net)
     seconds = overhead + (1 - across) * link_s + across * network_s
-    used = (coefficients[0], *coefficients[2:])
+    used = (coefficients[0], *coefficients[2:4])
     return Law("send", (message, nodes), used, seconds, Integer(0), Integer(0), message)
