@@ -28,12 +28,17 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Problem:
     Raises ProblemError with every fault found.
     """
     source = _source(Path(path))
-    root = compose(read_text(source), str(source))
+    return load_text(read_text(source), str(source), source.parent, overrides)
+
+
+def load_text(text: str, name: str, directory: Path, overrides: Iterable[str] = ()) -> Problem:
+    """The problem in a text that errors call `name`, paths relative to `directory`; raises as `load` does."""
+    root = compose(text, name)
     check_tree(root)
     for option in overrides:
         apply_override(root, option)
         check_tree(root)
-    problem = validated(root, source.parent, Problem)
+    problem = validated(root, directory, Problem)
     _check_names(root, problem)
     _check_fit(root, problem)
     return problem

@@ -275,3 +275,23 @@ def test_an_impossible_deployment_is_refused(deployment: str, expected: str) -> 
     assert done.exit_code == 2
     assert expected in done.stderr
     assert done.stdout == ""
+
+
+def test_an_import_is_a_problem_that_says_what_it_assumes(tmp_path: Path) -> None:
+    source, target = tmp_path / "start.sh", tmp_path / "problem.yaml"
+    source.write_text("vllm serve Qwen/Qwen3-32B --tensor-parallel-size 2")
+    given = ("hardware.accelerators.0.name=H200-SXM", *(f"traffic.{each}={LENGTH}" for each in LENGTH_KEYS))
+    sets = [part for each in given for part in ("--set", each)]
+    done = run("import", str(source), "--out", str(target), *sets)
+    assert done.exit_code == 0, done.stderr
+    assert "assumed traffic.arrivals.rate: 1 req/s" in done.stderr
+    assert "--deployment tp=2" in done.stderr
+    assert run("check", str(target)).exit_code == 0
+    before = target.read_text()
+    refused = run("import", str(source), "--out", str(target))
+    assert (refused.exit_code, target.read_text()) == (2, before)
+    assert "--set traffic.input_tokens=" in refused.stderr
+    assert run("import", str(source), "--format", "nonsense").exit_code == 2
+
+
+LENGTH, LENGTH_KEYS = "{distribution: constant, value: 500}", ("input_tokens", "output_tokens")

@@ -20,6 +20,7 @@ from llmopt_optimizer.launch.targets import Choices, Launch, Target, launch
 from llmopt_optimizer.loop.service import pool_memory
 from llmopt_optimizer.scenario import Scenario
 from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Scheduling
+from llmopt_problems.imports import read_draft
 
 TARGETS: tuple[Target, ...] = ("sglang", "vllm", "dynamo", "llm-d", "kubernetes")
 DEFAULT = Scheduling()
@@ -241,3 +242,26 @@ def test_a_request_longer_than_the_kv_pool_is_refused() -> None:
     tight = PoolDeployment("serve", "H100-SXM", Layout(1), 1, 8192, 16)
     with pytest.raises(DeploymentError):
         installation(where, Deployment("aggregated", (tight,)))
+
+
+def test_imported_commands_are_the_deployments_that_made_them(tmp_path: Path) -> None:
+    """`llmopt import` undoes `llmopt launch`: layout and caps by rank come back."""
+    target = tmp_path / "start.sh"
+    compared = 0
+    for where, deployment in cases(60, 11):
+        if deployment.mode != "aggregated":
+            continue
+        engine: Target = where.problem.engine  # type: ignore[assignment]
+        try:
+            found = made(where, deployment, engine)
+        except LaunchError:
+            continue
+        (server,) = [words for words in commands(found) if {"serve", "sglang.launch_server"} & set(words)][:1]
+        target.write_text(shlex.join(server))
+        (pool,) = deployment.pools
+        layout, today = pool.layout, dict(pair.split("=") for pair in read_draft(target).today.split(","))
+        degrees = {"tp": layout.tp, "pp": layout.pp, "ep": layout.ep, "dp": layout.dp}
+        caps = {"chunk_tokens": pool.chunk_tokens, "batch_cap": pool.batch_cap, "instances": 1}
+        assert {name: int(value) for name, value in today.items()} == degrees | caps
+        compared += 1
+    assert compared > 15

@@ -14,7 +14,7 @@ from .measuring import calibrate, profile, validate
 from .outcome import EXIT_CODES_HELP
 from .reading import explain, launch, report
 from .running import simulate
-from .studying import catalog, layers
+from .studying import catalog, import_file, layers
 
 COMMANDS = (
     *(solve, explain, simulate, check, export, schema, validate, report, launch),
@@ -49,3 +49,4 @@ def llmopt(
 
 for _command in COMMANDS:
     app.command(epilog=EXIT_CODES_HELP)(_command)
+app.command("import", epilog=EXIT_CODES_HELP)(import_file)  # `import` is a word of Python's own

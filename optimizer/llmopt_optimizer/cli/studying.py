@@ -1,4 +1,4 @@
-"""The commands that look into models and hardware without a problem."""
+"""The commands that need no problem: a look into models and hardware, the import of other tools' files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Debug, Json, finish
+from .arguments import Debug, Json, Overrides, finish
 from .outcome import ExitCode
 
 
@@ -70,5 +70,37 @@ def catalog(
         from .catalog import run_catalog
 
         return run_catalog(section, as_json=json)
+
+    finish(work, debug)
+
+
+def import_file(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="exp.yaml of AIConfigurator, a BLIS workload, an inference-perf config, SGLang's "
+            "server_info, settings or a command of SGLang or vLLM, or a Hugging Face config.json.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write the problem here instead of printing it."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="What wrote FILE; default: guessed.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option("--part", metavar="NAME", help="Which experiment or stage of several.")
+    ] = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Make a problem file of what another tool has; every assumed value is labelled in it."""
+
+    def work() -> ExitCode:
+        from .importing import Importing, run_import
+
+        return run_import(Importing(source, kind, part, tuple(overrides or ()), out))
 
     finish(work, debug)
