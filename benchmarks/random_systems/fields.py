@@ -22,6 +22,7 @@ from llmopt_problems.deployment import (
     PoolDeployment,
     Routing,
     Scheduling,
+    Transfers,
 )
 from llmopt_problems.speculation import Speculation
 from llmopt_simulator import HostTier, KvTransfer, PoolService, SimulationOptions
@@ -118,7 +119,8 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "scheduling": drawn(Scheduling),
         "speculation": rarely(drawn(Speculation), 0.3),
     },
-    Deployment: {"caching": drawn(Caching), "routing": drawn(Routing)},
+    Deployment: {"caching": drawn(Caching), "routing": drawn(Routing), "transfers": drawn(Transfers)},
+    Transfers: {"overhead_s": among((0.0, 0.0, 0.1))},
     PoolService: {
         "kv_capacity_tokens": among((0, 30, 64, 90, 110, 130, 160, 220, 400, 4000)),
         "page_tokens": among((1, 2, 5, 16)),
@@ -142,6 +144,7 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "bytes_per_token": among((0.0, 0.5, 2.0)),
         "sender_bytes_per_s": among((1.0, 40.0, 1e6)),
         "receiver_bytes_per_s": among((1.0, 40.0, 1e6)),
+        "layers": among((1, 2, 80)),
     },
     Routing: {
         "cache_threshold": between(0.0, 1.0),

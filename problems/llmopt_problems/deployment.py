@@ -22,6 +22,7 @@ RouterPolicy = Literal[
     "random", "round_robin", "shortest_queue", "power_of_two", "cache_aware", "kv_aware", "central_queue"
 ]
 DecodePolicy = Literal["random", "round_robin", "shortest_queue", "power_of_two"]
+TransferMode = Literal["end", "per_layer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,17 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfers:
+    """How the KV of a prefilled context goes to its decode instance."""
+
+    mode: TransferMode = "end"
+    """`end`: when prefill has ended. `per_layer`: each layer as soon as a prefill step has computed it, if a
+    decode rank has room for the request by then; else at the end."""
+    overhead_s: float = 0.0
+    """CPU time to make a message of it, before its first byte, beside what the transfer law holds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """What is launched: one `serve` pool (aggregated) or a `prefill` and a `decode` pool."""
 
@@ -179,6 +191,8 @@ class Deployment:
     """How the prefix cache keeps what it has."""
     routing: Routing = Routing()
     """How the router chooses."""
+    transfers: Transfers = Transfers()
+    """How contexts go from prefill to decode."""
 
     @property
     def gpus(self) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import get_args
 
-from llmopt_problems.deployment import Deployment, Eviction, Mode, PoolDeployment
+from llmopt_problems.deployment import Deployment, Eviction, Mode, PoolDeployment, TransferMode, Transfers
 from llmopt_problems.traffic.requests import Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.options import SimulationOptions
@@ -65,7 +65,7 @@ def _pool_problems(deployment: Deployment, service: ServiceModel) -> Iterator[st
     yield from _cache_problems(deployment, service)
     yield from routing_problems(deployment)
     if deployment.mode == "disaggregated":
-        yield from _transfer_problems(service.transfer)
+        yield from _transfer_problems(service.transfer, deployment.transfers)
 
 
 def _caps_problems(pool: PoolDeployment, service: PoolService) -> Iterator[str]:
@@ -111,7 +111,11 @@ def _cache_problems(deployment: Deployment, service: ServiceModel) -> Iterator[s
         yield "a host link without bandwidth never loads: give bytes per second above 0"
 
 
-def _transfer_problems(transfer: KvTransfer | None) -> Iterator[str]:
+def _transfer_problems(transfer: KvTransfer | None, rules: Transfers) -> Iterator[str]:
+    if rules.mode not in get_args(TransferMode):
+        yield f"transfers.mode = {rules.mode!r}: choose one of {', '.join(get_args(TransferMode))}"
+    if not 0.0 <= rules.overhead_s < math.inf:
+        yield f"transfers.overhead_s = {rules.overhead_s}: give seconds, 0 or more"
     if transfer is None:
         yield "disaggregated serving without a KV transfer: give ServiceModel.transfer"
         return
@@ -119,3 +123,7 @@ def _transfer_problems(transfer: KvTransfer | None) -> Iterator[str]:
         yield "the KV transfer has a negative, infinite or missing latency or size: give 0 or more"
     if not (transfer.sender_bytes_per_s > 0.0 and transfer.receiver_bytes_per_s > 0.0):
         yield "a KV link without bandwidth never delivers: give bytes per second above 0"
+    if not is_count(transfer.layers) or not 1 <= transfer.layers <= LARGEST_COUNT:
+        yield f"the KV transfer has layers = {transfer.layers}: give a whole number from 1 to 2^31 - 1"
+    if rules.mode == "per_layer" and transfer.bytes_per_token == 0.0:
+        yield "layers without bytes are never sent: give bytes_per_token above 0, or transfers.mode = 'end'"

@@ -46,7 +46,7 @@ def _check_requests(state: k.State) -> None:
     status, world = state.requests["status"], state.world[0]
     finished, rejected = int(np.sum(status == k.FINISHED)), int(np.sum(status == k.REJECTED))
     queued = int(state.queues["count"].sum() + state.ranks["decodes"].sum() + state.ranks["loading"].sum())
-    left = queued + int(world["active"] + world["thinking"])
+    left = queued + int(world["active"] + world["in_setup"] + world["thinking"])
     _require(
         finished + rejected == len(status) and left == 0 and world["in_system"] == 0,
         "requests conserved",
@@ -60,7 +60,9 @@ def _check_order(state: k.State) -> None:
     done = state.requests[state.requests["status"] == k.FINISHED]
     _require_order(done["arrival_s"] <= done["admitted_s"], "no admission before arrival")
     _require_order(done["admitted_s"] < done["prefilled_s"], "no token before its prefill")
-    ready = done["link_s"] if state.settings["disaggregated"][0] else done["prefilled_s"]
+    ready = done["prefilled_s"]
+    if state.settings["disaggregated"][0]:
+        ready = np.maximum(ready, done["link_s"])
     _require_order(ready <= done["first_token_s"], "no token before its KV")
     _require_order(done["first_token_s"] <= done["finish_s"], "no finish before the first token")
     _require_order(

@@ -33,17 +33,23 @@ def set_host_tiers(
     `host_link` counts from 0 here: `link_records` puts these links behind the others.
     """
     start = links = 0
-    for number, (pool, service) in enumerate(zip(deployment.pools, services, strict=True)):
+    for pool, service in zip(deployment.pools, services, strict=True):
         stop, dp = start + pool.ranks, pool.layout.dp
         place = np.arange(pool.ranks)
         ranks["host_link"][start:stop] = links + place // (pool.layout.pp * dp) * dp + place % dp
-        ranks["setup"][start:stop] = 1 + number
         host = service.host
         if host is not None and deployment.prefix_cache:
             ranks["host_capacity_pages"][start:stop] = host.capacity_tokens // service.page_tokens
             ranks["host_latency_s"][start:stop] = host.latency_s
             ranks["host_block_bytes"][start:stop] = host.bytes_per_token * block_tokens
         start, links = stop, links + pool.instances * dp
+
+
+def transfer_layers(deployment: Deployment, service: ServiceModel) -> int:
+    """Parts in which contexts are sent: 1 where they are sent as a whole."""
+    if service.transfer is None or deployment.mode != "disaggregated":
+        return 1
+    return service.transfer.layers if deployment.transfers.mode == "per_layer" else 1
 
 
 def _pool_of(deployment: Deployment, rank: int) -> int:

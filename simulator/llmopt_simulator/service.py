@@ -52,6 +52,8 @@ class KvTransfer:
     """What one prefill instance can send in all."""
     receiver_bytes_per_s: float
     """What one decode instance can receive in all."""
+    layers: int = 1
+    """Equal parts of a context that are computed one after the other: the layers of the model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

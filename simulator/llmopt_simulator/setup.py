@@ -22,7 +22,7 @@ from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.kernel.laws import Laws, PoolLaw
 from llmopt_simulator.kernel.settings import SETTINGS
-from llmopt_simulator.links import link_records, set_host_tiers
+from llmopt_simulator.links import link_records, set_host_tiers, transfer_layers
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.policies import order_keys, queue_limit, set_scheduling
 from llmopt_simulator.routers import router_settings, set_workers, tree_arrays, worker_records
@@ -108,7 +108,8 @@ def _settings(
         "stream": speculation_stream(seed),
         "hash_bits": hash_bits,
         **router_settings(deployment, workload.requests),
-        "transfer_latency_s": float(transfer.latency_s) if transfer else 0.0,
+        "transfer_latency_s": transfer.latency_s + deployment.transfers.overhead_s if transfer else 0.0,
+        "transfer_layers": transfer_layers(deployment, service),
         "transfer_bytes_per_token": float(transfer.bytes_per_token) if transfer else 0.0,
     }
     return np.array([tuple(values[name] for name in SETTINGS.names or ())], SETTINGS)
@@ -202,7 +203,7 @@ def _allocate(
     front, hash_bits = int(settings["front_ranks"][0]), int(settings["hash_bits"][0])
     keys, winners = tournaments(settings)
     holders = nobody_holds(settings, workload.requests.block_ids)
-    tree = np.zeros(front * nodes, shapes.NODE)
+    tree, flows = np.zeros(front * nodes, shapes.NODE), _most_flows(settings, requests, ranks)
     tree["next"] = np.arange(1, len(tree) + 1)
     return k.State(
         settings=settings,
@@ -214,7 +215,7 @@ def _allocate(
         thinkers=np.zeros(most_thinkers(workload), shapes.THINKER),
         ranks=ranks,
         engines=engines,
-        queues=np.zeros(3 * rank_count + 2 + k.SETUPS, shapes.QUEUE),
+        queues=np.zeros(3 * rank_count + 2, shapes.QUEUE),
         nodes=tree,
         leaves=np.zeros(len(tree) if settings["eviction"][0] != k.LRU else 0, np.int64),
         table=np.full(front << hash_bits, k.NONE, np.int64),
@@ -224,7 +225,8 @@ def _allocate(
         agenda=np.zeros((rank_count * int(settings["ring"][0]), int(ranks["verify"].max()) + 1), np.int32),
         **_filled_later(),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
-        flows=np.zeros(_most_flows(settings, requests, ranks), shapes.FLOW),
+        flows=np.zeros(flows, shapes.FLOW),
+        setups=np.zeros(2 * flows, shapes.SETUP),
         links=links,
         keys=keys,
         winners=winners,

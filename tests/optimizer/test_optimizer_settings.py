@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
+from sympy import Float
 
 from llmopt_calibration.memory import memory_law
 from llmopt_calibration.transfer import host_load_law
 from llmopt_optimizer.cli.deployment_text import parse_deployment
 from llmopt_optimizer.errors import LaunchError
 from llmopt_optimizer.formulation.deployments import with_settings
+from llmopt_optimizer.formulation.disaggregated import Transfer
 from llmopt_optimizer.launch.installation import installation
 from llmopt_optimizer.loop.service import service_model, workbench
 from llmopt_optimizer.scenario import resolve
 from llmopt_problems import ProblemError, load
-from llmopt_problems.deployment import Caching, KvGrowth, Layout, Routing, Scheduling
+from llmopt_problems.deployment import Caching, KvGrowth, Layout, Routing, Scheduling, Transfers
+from llmopt_problems.traffic.requests import Requests, Workload
+from llmopt_simulator import simulate
 
 CACHE = ["search.cache={eviction: lfu, page_tokens: 32, host_memory: 64 GB}"]
 
@@ -126,3 +131,54 @@ def test_launch_files_refuse_what_they_cannot_say() -> None:
     problem = load("quickstart", ["search.routing={cache_threshold: 0.9}"])
     with pytest.raises(LaunchError, match="say nothing of routing"):
         installation(resolve(problem), parse_deployment("tp=4", problem))
+
+
+SENT = "search.kv_transfer={mode: per_layer, overhead: 2 ms}"
+
+
+def test_transfer_settings_reach_the_simulator() -> None:
+    problem = load("quickstart", [SENT])
+    deployment = parse_deployment("prefill.tp=4,decode.tp=4", problem)
+    assert deployment.transfers == Transfers("per_layer", 0.002)
+    assert parse_deployment("tp=4", problem).transfers == Transfers()
+    scenario = resolve(problem)
+    transfer = service_model(workbench(scenario), deployment).transfer
+    assert transfer is not None
+    assert transfer.layers == scenario.model.layer_count == 80
+
+
+@pytest.mark.parametrize("network", ["InfiniBand-NDR", "Ethernet-100"])
+@pytest.mark.parametrize("mode", ["end", "per_layer"])
+def test_the_transfer_of_a_lone_request_is_what_the_formula_says(network: str, mode: str) -> None:
+    """One chunk, so that the last layer's part is exact; a fast link and one that is slower than prefill."""
+    settings = [f"search.kv_transfer={{mode: {mode}, overhead: 2 ms}}"]
+    problem = load("quickstart", [*settings, f"hardware.accelerators.0.network={network}"])
+    text = "prefill.tp=1,prefill.chunk_tokens=8192,prefill.batch_cap=8,decode.tp=2,decode.batch_cap=8"
+    deployment = parse_deployment(text, problem)
+    service = service_model(workbench(resolve(problem)), deployment)
+    one = np.array([4000])
+    requests = Requests(np.zeros(1), one, one, np.zeros(2, np.int64), np.zeros(0, np.int64), 1)
+    run = simulate(Workload(requests), deployment, service)
+    prefill_s, link = float(run.column("prefilled_s")[0]), service.transfer
+    assert link is not None
+    moved = 4000 * link.bytes_per_token
+    send_s, receive_s = Float(moved / link.sender_bytes_per_s), Float(moved / link.receiver_bytes_per_s)
+    layers = link.layers if mode == "per_layer" else 1
+    formula = Transfer(link.latency_s + 0.002, send_s, receive_s, layers)
+    lead_s = Float(prefill_s - prefill_s / layers)
+    exposed_s = float(run.column("first_token_s")[0]) - prefill_s
+    assert exposed_s == pytest.approx(float(formula.after_prefill_s(send_s, receive_s, lead_s)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        ([AGGREGATED, SENT], "kv-transfer-unused"),
+        (["search.kv_transfer={mode: later}"], "choice"),
+        (["search.kv_transfer={overhead: 2}"], "unit"),
+    ],
+)
+def test_transfers_that_cannot_be(overrides: list[str], rule: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        load("quickstart", overrides)
+    assert any(rule in fault.rule for fault in caught.value.faults)

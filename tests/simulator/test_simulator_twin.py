@@ -22,17 +22,18 @@ SCHEDULED = 400
 STARVED = 300
 CACHED = 300
 DRAFTED = 300
+SENT = 300
 
-
-KINDS = ("plain", "scheduled", "starved", "cached", "drafted")
+KINDS = ("plain", "scheduled", "starved", "cached", "drafted", "sent")
 NOT_READ = {"Caching.host_bytes", "Speculation.draft", "ServiceModel.transfer"}
 """Choices that no run reads: what host memory and drafts come to is in the service; links of one pool."""
 
 
 def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Deployment, ServiceModel]:
-    """One random system: `plain`, `scheduled`, `starved` of growing pages, `cached`, `drafted`."""
+    """One random system: `plain`, `scheduled`, `starved` of growing pages, `cached`, `drafted`, or `sent`."""
     cases, rng = load_helper("twin_cases"), np.random.default_rng(case)
-    workload, deployment = cases.random_workload(rng, int(rng.choice([8, 40]))), cases.random_deployment(rng)
+    workload = cases.random_workload(rng, int(rng.choice([8, 40])))
+    deployment = cases.random_deployment(rng, split=kind == "sent")
     if kind == "starved" or (kind == "drafted" and case % 3 == 0):
         workload, deployment = cases.starved(rng, workload)
     if kind == "scheduled" or (kind == "drafted" and case % 3 == 1):
@@ -46,6 +47,8 @@ def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Depl
     service = cases.random_service(rng, make, deployment.pools, kind != "plain" and rng.random() < 0.3)
     if kind == "cached" and rng.random() < 0.7:
         service = cases.with_hosts(rng, service)
+    if kind == "sent":
+        deployment = cases.with_transfers(rng, deployment)
     if kind == "drafted":
         deployment, service = cases.with_speculation(rng, make, deployment, service)
     return workload, deployment, service
@@ -96,6 +99,14 @@ def test_kernel_equals_the_twin_when_it_speculates(start: int, make, load_helper
     totals = sum(run.state.totals.sum(axis=0) for run in runs)
     assert totals[k.DECODE_TOKENS] > 1.3 * totals[k.DECODED]
     assert sum(int(run.state.world["retractions"][0]) for run in runs) > 50
+
+
+@pytest.mark.parametrize("start", range(0, SENT, 100))
+def test_kernel_equals_the_twin_when_layers_are_sent(start: int, make, load_helper) -> None:
+    runs = [check_case(case, make, load_helper, "sent") for case in range(start, start + 100)]
+    streamed = sum(int(run.state.requests["streams"].sum()) for run in runs)
+    assert streamed > 300
+    assert sum(int(run.finished.sum()) for run in runs) > streamed + 300
 
 
 def choices(hint: object) -> set[str]:

@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from simulator_twin_links import Flow, Links
+from simulator_twin_arrivals import Arrivals, requests_of
+from simulator_twin_links import Flow, Links, Making
 from simulator_twin_ranks import Batching, Engine, Rank, Request
 from simulator_twin_router import Router
 from simulator_twin_speculation import step_seconds, tokens_made
@@ -44,7 +45,10 @@ class Twin:
         hosts: tuple[HostTier | None, ...] = (None, None),
         drafts: tuple[StepSeconds | None, ...] = (None, None),
         stream: int = 0,
+        layers: int = 1,
     ) -> None:
+        self.layers = layers if deployment.transfers.mode == "per_layer" else 1
+        self.latency = link[0] + deployment.transfers.overhead_s
         self.drafts, self.stream = drafts, stream
         speculation = deployment.pools[-1].speculation
         self.survival = speculation.survival if speculation else ()
@@ -52,12 +56,8 @@ class Twin:
         self.deployment, self.seconds, self.link = deployment, seconds, link
         self.block = workload.requests.block_tokens
         self.split = deployment.mode == "disaggregated"
-        self.concurrency = workload.concurrency
-        self.follows = None if self.concurrency is not None else workload.follows
-        self.think = workload.think_s
-        self.requests = [self._request(workload, i) for i in range(len(workload.requests))]
-        for later, earlier in enumerate(() if workload.follows is None else workload.follows):
-            self._note_answer(self.requests[later], self.requests[earlier] if earlier >= 0 else None)
+        self.requests = requests_of(workload, deployment)
+        self.arrivals = Arrivals(workload, self.requests)
         caching = deployment.caching.eviction
         self.batching = Batching(self.block, self.split, deployment.prefix_cache, caching)
         self.limit = deployment.pools[0].scheduling.queue_limit
@@ -69,39 +69,8 @@ class Twin:
         self.front = [rank for rank in self.ranks if not rank.engine.decode_pool]
         self.back = [rank for rank in self.ranks if rank.engine.decode_pool]
         self.router = Router(deployment, self.front, self.batching, seed)
-        self.turn = 0
-        self.sent = 0
-        self.expected: list[tuple[float, int]] = []
-        for _ in range(min(self.concurrency or 0, len(self.requests))):
-            self.next_of_user()
         self.central: list[Request] = []
         self.dispatch: list[Request] = []
-
-    def _request(self, workload: Workload, i: int) -> Request:
-        r = workload.requests
-        ids = tuple(int(x) for x in r.block_ids[r.block_offsets[i] : r.block_offsets[i + 1]])
-        if not self.deployment.prefix_cache:
-            ids = ()
-        arrival = 0.0 if workload.concurrency else float(r.arrival_s[i])
-        tokens, output, rules = (
-            int(r.input_tokens[i]),
-            int(r.output_tokens[i]),
-            self.deployment.pools[0].scheduling,
-        )
-        key = tokens if rules.order == "shortest_prompt" else 0
-        if rules.order == "priority" and r.class_ids is not None:
-            key = int(r.class_ids[i])
-            key = rules.priorities[key] if rules.priorities else key
-        return Request(i, arrival, tokens, output, ids, key, tokens)
-
-    def _note_answer(self, later: Request, earlier: Request | None) -> None:
-        """What the earlier turn computes beyond its input, by the later one's names."""
-        if earlier is None or later.input < earlier.input + earlier.output:
-            return
-        shared = len(earlier.blocks)
-        computed = (earlier.input + earlier.output - 1) // self.block
-        if later.blocks[:shared] == earlier.blocks:
-            earlier.answer = later.blocks[shared:computed]
 
     def _build(
         self,
@@ -143,43 +112,8 @@ class Twin:
 
     # arrivals and routing
 
-    def next_arrival(self) -> float:
-        return min([*self.expected, *self.sequence()], default=(math.inf, 0))[0]
-
-    def sequence(self) -> list[tuple[float, int]]:
-        """The next request that waits for nothing."""
-        if self.concurrency is not None:
-            return []
-        while self.sent < len(self.requests) and self.follows is not None and self.follows[self.sent] >= 0:
-            self.sent += 1
-        return [
-            (self.requests[i].arrival, i) for i in range(self.sent, min(self.sent + 1, len(self.requests)))
-        ]
-
-    def next_of_user(self) -> None:
-        if self.sent < len(self.requests):
-            self.expect(self.sent)
-            self.sent += 1
-
-    def expect(self, number: int) -> None:
-        think = 0.0 if self.think is None else float(self.think[number])
-        self.expected.append((self.now + think, number))
-
-    def answered(self, request: Request) -> None:
-        if self.concurrency is not None:
-            self.next_of_user()
-        elif self.follows is not None:
-            for number in range(len(self.requests)):
-                if self.follows[number] == request.number:
-                    self.expect(number)
-
     def arrive(self) -> None:
-        coming = min([*self.expected, *self.sequence()])
-        if coming in self.expected:
-            self.expected.remove(coming)
-        else:
-            self.sent += 1
-        request = self.requests[coming[1]]
+        request = self.arrivals.take()
         request.arrival = self.now
         too_long = self.batching.never_fits(self.front[0], request)
         if self.split:
@@ -208,7 +142,7 @@ class Twin:
 
     def reject(self, request: Request) -> None:
         request.rejected = True
-        self.answered(request)
+        self.arrivals.answered(request, self.now)
 
     def assign(self, rank: Rank, request: Request) -> None:
         request.rank = rank
@@ -252,6 +186,20 @@ class Twin:
         seconds = max(seconds, overhead) if engine.rules.overlapped else seconds + overhead
         engine.opened = math.inf
         engine.start, engine.end = self.now, self.now + seconds
+        if self.split and not engine.decode_pool and self.layers > 1:
+            self.compute(engine)
+
+    def compute(self, engine: Engine) -> None:
+        """The step of a prefill engine makes context that is sent while it runs, or may be."""
+        assert engine.end is not None
+        for request, tokens in [share for rank in engine.ranks for share in rank.shares]:
+            made = Making(engine.start, engine.end, request.computed * self.link[1], 0.0, self.layers)
+            made.step = tokens * self.link[1]
+            if request.number in self.links.making:
+                self.links.making[request.number] = made
+            else:
+                first = engine.start + (engine.end - engine.start) / self.layers
+                self.links.setup.append(Flow(request, first, 0.0, (), "first", making=made))
 
     def end(self, engine: Engine) -> None:
         if engine.end is None:
@@ -282,6 +230,9 @@ class Twin:
         if self.split:
             rank.outstanding -= 1
             self.drain()
+            if request.number in self.links.making:
+                self.links.setup.append(Flow(request, self.now + self.latency, 0.0, (), "last"))
+                return
             self.dispatch.append(request)
             self.send()
             return
@@ -312,7 +263,7 @@ class Twin:
             self.batching.release(rank, request, ended=True)
             rank.outstanding -= 1
             self.drain()
-        self.answered(request)
+        self.arrivals.answered(request, self.now)
 
     # KV transfer
 
@@ -322,15 +273,38 @@ class Twin:
             rank = self.router.decode_rank(self.back, partial(self.has_room, request))
             if rank is None:
                 return
-            self.dispatch.pop(0)
-            request.decode_rank, request.decode_pages = rank, self.batching.decode_need(rank, request)
-            rank.used += request.decode_pages
-            rank.peak = max(rank.peak, rank.used)
-            rank.outstanding += 1
-            links = (rank_link(request.rank, 2), rank_link(rank, 3))
-            self.links.bandwidth[links[0]], self.links.bandwidth[links[1]] = self.link[2:]
-            size = request.input * self.link[1]
-            self.links.setup.append(Flow(request, self.now + self.link[0], size, links))
+            self.reserve(self.dispatch.pop(0), rank)
+
+    def reserve(self, request: Request, rank: Rank) -> None:
+        request.decode_rank, request.decode_pages = rank, self.batching.decode_need(rank, request)
+        rank.used += request.decode_pages
+        rank.peak = max(rank.peak, rank.used)
+        rank.outstanding += 1
+        links = (rank_link(request.rank, 2), rank_link(rank, 3))
+        self.links.bandwidth[links[0]], self.links.bandwidth[links[1]] = self.link[2:]
+        size = request.input * self.link[1]
+        self.links.setup.append(Flow(request, self.now + self.latency, size, links))
+
+    def set_up(self, flow: Flow) -> None:
+        self.links.setup.remove(flow)
+        request = flow.request
+        if flow.kind == "last":
+            self.links.making[request.number].whole = True
+        elif flow.kind == "first":
+            self.offer(request, flow.making)
+        else:
+            self.links.enter(flow)
+
+    def offer(self, request: Request, making: Making | None) -> None:
+        """Send a request while it is computed, if there is room and nobody waits for it."""
+        assert request.rank is not None
+        assert making is not None
+        if self.dispatch or request not in request.rank.prefilling:
+            return
+        rank = self.router.decode_rank(self.back, partial(self.has_room, request))
+        if rank is not None:
+            self.links.making[request.number] = making
+            self.reserve(request, rank)
 
     def has_room(self, request: Request, rank: Rank) -> bool:
         return rank.free() >= self.batching.decode_need(rank, request)
@@ -342,14 +316,17 @@ class Twin:
             assert rank is not None
             size = request.load * rank.host_bytes
             enters = self.now + rank.host_latency
-            self.links.setup.append(Flow(request, enters, size, (rank.host_link,), load=True))
+            self.links.setup.append(Flow(request, enters, size, (rank.host_link,), "load"))
         self.batching.started = []
 
     def complete(self, flow: Flow) -> None:
+        flow = min([f for f in self.links.flows if f.left == 0.0] or [flow], key=lambda f: f.request.number)
         request = flow.request
-        self.links.leave(flow)
+        if not self.links.ends(flow, self.now):
+            return
+        self.links.flows.remove(flow)
         assert request.rank is not None
-        if flow.load:
+        if flow.kind == "load":
             request.rank.loading.remove(request)
             request.rank.loaded.append(request)
             return
@@ -365,9 +342,10 @@ class Twin:
 
     def run(self) -> None:
         while True:
+            self.links.share(self.now)
             alarms = [(e.alarm, 0, e.index, e) for e in self.engines if e.end is None and e.alarm is not None]
             ends = [*alarms, *((e.end, 0, e.index, e) for e in self.engines if e.end is not None)]
-            events = [*ends, *self.links.events(self.now), (self.next_arrival(), 3, 0, None)]
+            events = [*ends, *self.links.events(self.now), (self.arrivals.next_time(), 3, 0, None)]
             time, kind, _, what = min(events, key=lambda x: x[:3])
             if time > self.now or math.isinf(time):
                 before = [(e.end, e.alarm) for e in self.engines], len(self.links.setup)
@@ -383,6 +361,6 @@ class Twin:
             if isinstance(what, Engine):
                 self.end(what)
             elif isinstance(what, Flow):
-                (self.links.enter if kind == 1 else self.complete)(what)
+                (self.set_up if kind == 1 else self.complete)(what)
             else:
                 self.arrive()

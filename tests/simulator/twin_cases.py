@@ -22,6 +22,7 @@ from llmopt_problems.deployment import (
     RouterPolicy,
     Routing,
     Scheduling,
+    Transfers,
 )
 from llmopt_problems.speculation import Speculation
 from llmopt_problems.traffic.requests import Requests, Workload
@@ -72,6 +73,12 @@ def random_scheduling(rng: np.random.Generator, growing: bool, limit: int | None
     )
 
 
+def with_transfers(rng: np.random.Generator, deployment: Deployment) -> Deployment:
+    """The same deployment, its contexts sent by layer or with an overhead."""
+    mode = str(rng.choice(["end", "per_layer", "per_layer"]))
+    return replace(deployment, transfers=Transfers(mode, float(rng.choice([0.0, 0.2]))))  # type: ignore[arg-type]
+
+
 def with_scheduling(rng: np.random.Generator, deployment: Deployment) -> Deployment:
     """The same deployment, scheduled otherwise."""
     limit = int(rng.integers(1, 4)) if rng.random() < 0.5 else None
@@ -108,8 +115,9 @@ def random_pool(rng: np.random.Generator, role: str) -> PoolDeployment:
     return PoolDeployment(role, "x", layout, int(rng.integers(1, 4)), chunk, cap)  # type: ignore[arg-type]
 
 
-def random_deployment(rng: np.random.Generator) -> Deployment:
-    split = rng.random() < 0.5
+def random_deployment(rng: np.random.Generator, *, split: bool = False) -> Deployment:
+    """Aggregated or disaggregated, or surely `split`."""
+    split = rng.random() < 0.5 or split
     roles = ("prefill", "decode") if split else ("serve",)
     pools = tuple(random_pool(rng, role) for role in roles)
     mode, router = "disaggregated" if split else "aggregated", str(rng.choice(get_args(RouterPolicy)))
@@ -191,6 +199,7 @@ def random_service(rng: np.random.Generator, make, pools, gridded: bool = False)
         float(rng.uniform(0.5, 2)),
         float(rng.uniform(1, 50)),
         float(rng.uniform(1, 50)),
+        int(rng.choice([1, 2, 3, 40])),
     )
     return ServiceModel(tuple(services), link)
 
@@ -246,10 +255,8 @@ def run_twin(
     stream: int = 0,
 ):
     link = service.transfer
-    load_helper("twin_ranks")
-    load_helper("twin_links")
-    load_helper("twin_speculation")
-    load_helper("twin_router")
+    for part in ("ranks", "arrivals", "links", "speculation", "router"):
+        load_helper(f"twin_{part}")
     twin = load_helper("twin").Twin(
         workload,
         deployment,
@@ -262,6 +269,7 @@ def run_twin(
         tuple(pool.host for pool in service.pools),
         tuple(python_law(pool.draft) if pool.draft else None for pool in service.pools),
         stream,
+        link.layers,
     )
     twin.run()
     return twin

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from llmopt_optimizer.cli.outcome import InputError
-from llmopt_optimizer.formulation.deployments import scheduling_of, speculation_of
+from llmopt_optimizer.formulation.deployments import scheduling_of, speculation_of, transfers_of
 from llmopt_problems import Problem
 from llmopt_problems.deployment import (
     Caching,
@@ -34,12 +34,14 @@ from llmopt_problems.deployment import (
     RouterPolicy,
     Routing,
     Scheduling,
+    TransferMode,
+    Transfers,
 )
 from llmopt_problems.document import check_tree, compose, plain, read_text
 from llmopt_problems.speculation import Speculation
 
 _LAYOUT_KEYS = ("tp", "pp", "ep", "dp")
-_SHARED_KEYS = ("mode", "router", "prefix_cache", "caching", "routing")
+_SHARED_KEYS = ("mode", "router", "prefix_cache", "caching", "routing", "transfers")
 
 
 class _Strict(BaseModel):
@@ -117,6 +119,11 @@ class _RoutingInput(_Strict):
     decode: DecodePolicy = "shortest_queue"
 
 
+class _TransfersInput(_Strict):
+    mode: TransferMode = "end"
+    overhead_s: float = Field(0.0, ge=0)
+
+
 class _DeploymentInput(_Strict):
     mode: Mode
     pools: list[_PoolInput] = Field(min_length=1, max_length=2)
@@ -124,6 +131,7 @@ class _DeploymentInput(_Strict):
     prefix_cache: bool
     caching: _CachingInput
     routing: _RoutingInput
+    transfers: _TransfersInput
 
     @model_validator(mode="after")
     def _roles_fit_the_mode(self) -> _DeploymentInput:
@@ -154,7 +162,10 @@ def deployment_from(document: Mapping[str, Any], problem: Problem) -> Deployment
     pools = sorted((entry.pool() for entry in checked.pools), key=lambda pool: pool.role == "decode")
     caching = Caching(**checked.caching.model_dump())
     routing = Routing(**checked.routing.model_dump())
-    return Deployment(checked.mode, tuple(pools), checked.router, checked.prefix_cache, caching, routing)
+    transfers = Transfers(**checked.transfers.model_dump())
+    return Deployment(
+        checked.mode, tuple(pools), checked.router, checked.prefix_cache, caching, routing, transfers
+    )
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -232,12 +243,14 @@ def _completed(document: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError("--deployment: pools must be a list, each entry with keys and values")
     pools = [{**_pool_defaults(problem, entry.get("role")), **entry} for entry in entries]
+    mode: Mode = "aggregated" if len(entries) == 1 else "disaggregated"
     shared = {
-        "mode": "aggregated" if len(entries) == 1 else "disaggregated",
+        "mode": mode,
         "router": problem.search.router,
         "prefix_cache": problem.search.prefix_cache,
         "caching": asdict(problem.search.cache.caching()),
         "routing": asdict(problem.search.routing.rules()),
+        "transfers": asdict(transfers_of(problem, mode)),
     }
     return {**shared, **document, "pools": pools}
 

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from llmopt_optimizer.core.program import Assignment, Choice, Number
 from llmopt_problems import Problem
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, RouterPolicy, Scheduling
+from llmopt_problems.deployment import (
+    Deployment,
+    Layout,
+    Mode,
+    PoolDeployment,
+    Role,
+    RouterPolicy,
+    Scheduling,
+    Transfers,
+)
 from llmopt_problems.speculation import Speculation
 
 PREFILL_BATCH_CAP = 256
@@ -34,8 +43,19 @@ def with_settings(deployment: Deployment, problem: Problem) -> Deployment:
         )
         for pool in deployment.pools
     )
-    caching, routing = problem.search.cache.caching(), problem.search.routing.rules()
-    return replace(deployment, pools=pools, caching=caching, routing=routing)
+    search = problem.search
+    return replace(
+        deployment,
+        pools=pools,
+        caching=search.cache.caching(),
+        routing=search.routing.rules(),
+        transfers=transfers_of(problem, deployment.mode),
+    )
+
+
+def transfers_of(problem: Problem, mode: Mode) -> Transfers:
+    """How contexts are sent in a mode; the usual way where nothing is."""
+    return problem.search.kv_transfer.transfers() if mode == "disaggregated" else Transfers()
 
 
 def speculation_of(problem: Problem, role: Role) -> Speculation | None:

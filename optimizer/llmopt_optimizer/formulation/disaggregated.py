@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sympy import Expr, Symbol
+from sympy import Expr, Max, Rational, Symbol
 
 from llmopt_optimizer.core.algebra import larger, smaller
 from llmopt_optimizer.core.program import State
@@ -49,6 +49,20 @@ class Transfer:
     latency_s: float
     send_s: Expr
     receive_s: Expr
+    layers: int
+    """Parts in which it is sent, each as soon as it is computed; 1: all when prefill has ended."""
+
+    def after_prefill_s(self, send_s: Expr, receive_s: Expr, lead_s: Expr) -> Expr:
+        """Seconds from the end of prefill to the first token.
+
+        With the links to itself, a context of L layers is through when the last layer is, and when all of it
+        is, begun when the first layer had been computed, `lead_s` before the end of prefill. The last layer's
+        part is taken of the whole prompt, as if it were one chunk.
+        """
+        if self.layers == 1:
+            return self.latency_s + Max(send_s, receive_s)
+        last = Rational(1, self.layers)
+        return self.latency_s + Max(last * send_s, last * receive_s, send_s - lead_s, receive_s - lead_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,11 @@ def prefill_formulas(
     waits = _wait_statistics(around, mean_s, parts.load, queue)
     used = _used(inputs, parts.batch, parts.step_s, smaller(1, _engine_load(parts, inputs)))
     attributes = (
-        {"send_s": transfer.send_s, "load": parts.load}
+        {
+            "send_s": transfer.send_s,
+            "lead_s": parts.service_s - parts.step_s / transfer.layers,
+            "load": parts.load,
+        }
         | {f"queueing_{statistic}_s": wait for statistic, wait in waits.items()}
         | {f"ttft_{statistic}_s": wait + parts.service_s for statistic, wait in waits.items()}
         | resource_attributes(inputs, used, frozen.input_tokens)

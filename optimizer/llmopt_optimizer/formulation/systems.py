@@ -71,11 +71,11 @@ def disaggregated_system(
         if around.closed_loop
         else _separate_pools(prefill, decode, around, transfer_of)
     )
-    latency_s = transfer_of(prefill[0].inputs, decode[0].inputs).latency_s
+    transfer = transfer_of(prefill[0].inputs, decode[0].inputs)
     return System(
         name="disaggregated",
         pools=pools,
-        metrics=service_metrics("disaggregated", _split_parts(around, latency_s), around.frozen),
+        metrics=service_metrics("disaggregated", _split_parts(around, transfer), around.frozen),
         constraints=_stock(prefill, ("prefill", "decode")),
     )
 
@@ -115,7 +115,8 @@ def _coupled_variant(
     rate = batch * unloaded.ranks / (frozen.decode_tokens * unloaded.step_s)
     sending = prefill_formulas(sender.inputs, around, transfer, rate)
     places = decode_places(receiver.inputs, around, unloaded, rate)
-    transfer_s = transfer.latency_s + Max(transfer.send_s, transfer.receive_s)
+    lead_s = sending.attributes["lead_s"]
+    transfer_s = transfer.after_prefill_s(transfer.send_s, transfer.receive_s, lead_s)
     before_decode_s = sending.attributes["ttft_mean_s"] + transfer_s
     waits = closed_loop_place_waits(around, places, before_decode_s, rate)
     receiving = PoolFormulas(
@@ -185,7 +186,7 @@ def _serve_parts(around: Surroundings) -> ServiceParts:
     )
 
 
-def _split_parts(around: Surroundings, latency_s: float) -> ServiceParts:
+def _split_parts(around: Surroundings, transfer: Transfer) -> ServiceParts:
     def both(name: str, join: Callable[..., Expr]) -> Expr:
         return join(attribute_symbol("prefill", name), attribute_symbol("decode", name))
 
@@ -195,7 +196,7 @@ def _split_parts(around: Surroundings, latency_s: float) -> ServiceParts:
     def of_decode(name: str) -> Expr:
         return attribute_symbol("decode", name)
 
-    transfer_s = latency_s + Max(of_prefill("send_s"), of_decode("receive_s"))
+    transfer_s = transfer.after_prefill_s(of_prefill("send_s"), of_decode("receive_s"), of_prefill("lead_s"))
     rate = of_decode("request_rate_per_s") if around.closed_loop else around.frozen.request_rate_per_s
     gpus = both("gpus", Add)
     return ServiceParts(

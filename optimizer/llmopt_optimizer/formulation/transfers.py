@@ -24,9 +24,10 @@ def transfer_between(
     """The transfer of a mean request from `sender` to `receiver`, both under symbolic decisions."""
     leaving = transfer_law(scenario, sender.accelerator, _layout(sender.symbols), Layout())
     arriving = transfer_law(scenario, receiver.accelerator, Layout(), _layout(receiver.symbols))
-    tokens = frozen.input_tokens
+    tokens, rules = frozen.input_tokens, scenario.problem.search.kv_transfer
     return Transfer(
-        latency_s=max(leaving.latency_s, arriving.latency_s),
+        latency_s=max(leaving.latency_s, arriving.latency_s) + rules.overhead_s,
+        layers=scenario.model.layer_count if rules.mode == "per_layer" else 1,
         send_s=leaving.bytes_moved(tokens) / leaving.sender_bytes_per_s,
         receive_s=arriving.bytes_moved(tokens) / arriving.receiver_bytes_per_s,
     )

@@ -95,9 +95,9 @@ def installation(scenario: Scenario, deployment: Deployment, checkpoint: str | N
 
 
 def _check_said(deployment: Deployment) -> None:
-    """LaunchError for settings of cache and router that no launch file says yet."""
+    """LaunchError for settings of cache, router and transfers that no launch file says yet."""
     usual = Deployment(deployment.mode, deployment.pools)
-    for name in ("caching", "routing"):
+    for name in ("caching", "routing", "transfers"):
         if getattr(deployment, name) != getattr(usual, name):
             raise LaunchError(
                 f"launch files say nothing of {name} yet, and it is {getattr(deployment, name)}: remove "

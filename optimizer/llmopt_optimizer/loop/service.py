@@ -186,4 +186,5 @@ def _transfer(scenario: Scenario, deployment: Deployment) -> KvTransfer:
         bytes_per_token=float(receiver.bytes_moved(tokens)) / tokens,
         sender_bytes_per_s=float(sender.sender_bytes_per_s) * prefill.layout.dp,
         receiver_bytes_per_s=float(receiver.receiver_bytes_per_s) * decode.layout.dp,
+        layers=scenario.model.layer_count,
     )

@@ -11,7 +11,7 @@ from ..errors import RuleError
 from .domains import CountDomain, Domain, domain_of
 from .fields import Share, unit_keys, with_units
 from .scheduling import SchedulingSettings
-from .serving import CacheSettings, RoutingSettings
+from .serving import CacheSettings, RoutingSettings, TransferSettings
 from .speculation import SpeculationSettings
 
 
@@ -53,6 +53,9 @@ class Search(BaseModel):
     speculation: SpeculationSettings | None = Field(
         default=None, description="Speculative decoding of what is simulated; solve refuses it."
     )
+    kv_transfer: TransferSettings = Field(
+        default=TransferSettings(), description="How contexts go from prefill to decode instances."
+    )
     cache: CacheSettings = Field(default=CacheSettings(), description="How prefixes are cached.")
     memory_fraction: Share = Field(
         default=0.9, gt=0, le=1, description="Part of accelerator memory that the engine may use."
@@ -89,6 +92,17 @@ class Search(BaseModel):
                 "growth-disaggregated",
                 "set modes: [aggregated] or remove kv_growth",
                 ("scheduling", "kv_growth"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _transfers_happen(self) -> Self:
+        if self.kv_transfer != TransferSettings() and "disaggregated" not in self.modes:
+            raise RuleError(
+                "settings of KV transfers where nothing is transferred",
+                "kv-transfer-unused",
+                "add disaggregated to modes or remove kv_transfer",
+                ("kv_transfer",),
             )
         return self
 

@@ -1,13 +1,13 @@
-"""Settings of the engines that are no decisions: how prefixes are cached, requests routed."""
+"""Settings of the engines that are no decisions: how prefixes are cached, requests routed, contexts sent."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, Field, model_validator
 
-from ..deployment import Caching, DecodePolicy, Eviction, Routing
+from ..deployment import Caching, DecodePolicy, Eviction, Routing, TransferMode, Transfers
 from .fields import Bytes, Count, Seconds, Share, unit_keys, with_units
 
-_CACHING, _ROUTING = Caching(), Routing()
+_CACHING, _ROUTING, _TRANSFERS = Caching(), Routing(), Transfers()
 
 
 class CacheSettings(BaseModel):
@@ -83,3 +83,25 @@ class RoutingSettings(BaseModel):
             self.dp_aware,
             self.decode,
         )
+
+
+class TransferSettings(BaseModel):
+    """How the KV cache of a prefilled context goes to its decode instance."""
+
+    model_config = with_units(overhead=("time",))
+    mode: TransferMode = Field(
+        default=_TRANSFERS.mode,
+        description="end: when prefill has ended. per_layer: each layer as soon as it has been computed, if "
+        "a decode rank has room by then.",
+    )
+    overhead_s: Seconds = Field(
+        default=_TRANSFERS.overhead_s,
+        alias="overhead",
+        ge=0,
+        description='CPU time to make a message of it, beside what the transfer law holds, such as "2 ms".',
+    )
+    _units = model_validator(mode="before")(unit_keys("overhead"))
+
+    def transfers(self) -> Transfers:
+        """The same as a part of a deployment."""
+        return Transfers(self.mode, self.overhead_s)

@@ -15,6 +15,7 @@ from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop, set_event
 from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
+from llmopt_simulator.kernel.kv_transfer import stream_step
 from llmopt_simulator.kernel.laws import Laws, PoolLaw
 from llmopt_simulator.kernel.pricing import lead_rank, plan_ends, planned_work
 from llmopt_simulator.kernel.recording import (
@@ -218,6 +219,8 @@ def _plan_run(s: State, laws: Laws, e: int, now_s: float) -> None:
         _fault(s, e, FAULT_STEP)
         return
     set_event(s, e, s.run_ends_s[e, engine.run_steps - 1])
+    if engine.pool == 0 and s.settings[0].transfer_layers > 1:
+        stream_step(s, e, now_s)
     engine.run_joined = 0
     for r in range(engine.rank_start, engine.rank_stop):
         if s.ranks[r].step_decodes > 0 and engine.verify > 1:

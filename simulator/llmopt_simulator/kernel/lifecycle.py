@@ -15,8 +15,8 @@ from llmopt_simulator.kernel.contest import change_outstanding, note_pages
 from llmopt_simulator.kernel.engine import wake
 from llmopt_simulator.kernel.events import first, pop, push, set_event
 from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
-from llmopt_simulator.kernel.kv_transfer import begin_transfer, enter_links
-from llmopt_simulator.kernel.links import end_flow, end_setup
+from llmopt_simulator.kernel.kv_transfer import begin_transfer, end_stream, enter_links, release_last_layer
+from llmopt_simulator.kernel.links import end_flow
 from llmopt_simulator.kernel.prefix_cache import release
 from llmopt_simulator.kernel.recording import count_requests, record_latency
 from llmopt_simulator.kernel.routing import choose_decode_rank, choose_rank, shortest_queue
@@ -29,7 +29,17 @@ from llmopt_simulator.kernel.scheduler import (
     most_pages,
     next_prefilled,
 )
-from llmopt_simulator.kernel.state import CENTRAL_QUEUE, FINISHED, KV_TRANSFER, NONE, REJECTED, State
+from llmopt_simulator.kernel.setups import end_setup
+from llmopt_simulator.kernel.state import (
+    CENTRAL_QUEUE,
+    FINISHED,
+    FIRST_LAYER,
+    KV_TRANSFER,
+    LAST_LAYER,
+    NONE,
+    REJECTED,
+    State,
+)
 from llmopt_simulator.kernel.waiting import enqueue, loaded_queue
 
 
@@ -106,15 +116,22 @@ def end_steps(s: State, e: int, now_s: float) -> None:
 
 @apart
 def end_set_up(s: State, now_s: float) -> None:
-    """A flow may move its bytes now."""
-    request, setup = end_setup(s)
-    enter_links(s, request, setup, now_s)
+    """A flow may move its bytes now, or those of its last layer; or a prompt may ask where to send them."""
+    request, purpose = end_setup(s)
+    if purpose == FIRST_LAYER:
+        _offer(s, request, now_s)
+    elif purpose == LAST_LAYER:
+        release_last_layer(s, request, now_s)
+    else:
+        enter_links(s, request, purpose, now_s)
 
 
 @apart
 def complete_flow(s: State, now_s: float) -> None:
     """A KV transfer is complete, or a load from host memory, whose request is the next to prefill."""
     request, purpose = end_flow(s, now_s)
+    if request == NONE:
+        return
     if purpose == KV_TRANSFER:
         _deliver(s, request, now_s)
         return
@@ -200,12 +217,15 @@ def _leave_prefill(s: State, r: int, now_s: float) -> None:
     """Move the oldest request in prefill on: to the decode batch, to its end, or to the decode pool."""
     request = next_prefilled(s, r)
     s.world[0].prefilled += 1
+    q = s.requests[request]
     if s.settings[0].disaggregated:
-        push(s, _dispatch_queue(s), request)
         _leave_rank(s, r, now_s)
+        if q.streams:
+            end_stream(s, request, now_s)
+            return
+        push(s, _dispatch_queue(s), request)
         _dispatch(s, now_s)
         return
-    q = s.requests[request]
     if q.retractions == 0 or np.isnan(q.first_token_s):
         q.first_token_s = now_s
     else:
@@ -253,14 +273,30 @@ def _dispatch(s: State, now_s: float) -> None:
     """Send prefilled requests, oldest first, to decode ranks that can hold them whole."""
     queue = _dispatch_queue(s)
     while s.queues[queue].count > 0:
-        request = first(s, queue)
-        r = choose_decode_rank(s, request)
+        r = choose_decode_rank(s, first(s, queue))
         if r == NONE:
             break
-        pop(s, queue)
-        q = s.requests[request]
-        q.decode_rank = r
-        q.decode_pages = decode_pages(s, r, request)
-        take_pages(s, r, q.decode_pages)
-        change_outstanding(s, r, 1)
-        begin_transfer(s, request, now_s)
+        _reserve(s, pop(s, queue), r, now_s)
+
+
+@inner
+def _offer(s: State, request: int, now_s: float) -> None:
+    """Send a request while it is computed, if a decode rank has room and nobody waits for that."""
+    q = s.requests[request]
+    if q.streams or not np.isnan(q.prefilled_s) or s.queues[_dispatch_queue(s)].count > 0:
+        return
+    r = choose_decode_rank(s, request)
+    if r != NONE:
+        q.streams = True
+        _reserve(s, request, r, now_s)
+
+
+@inner
+def _reserve(s: State, request: int, r: int, now_s: float) -> None:
+    """Hold a decode rank's pages for all of a request, and set up the transfer of its context."""
+    q = s.requests[request]
+    q.decode_rank = r
+    q.decode_pages = decode_pages(s, r, request)
+    take_pages(s, r, q.decode_pages)
+    change_outstanding(s, r, 1)
+    begin_transfer(s, request, now_s)

@@ -31,10 +31,13 @@ FLOW: Final = np.dtype(
         ("second", "i8"),
         ("size_bytes", "f8"),
         ("left_bytes", "f8"),
+        ("held_bytes", "f8"),  # of them, those that have still to be computed,
+        ("made_per_s", "f8"),  # and how fast they are
         ("bytes_per_s", "f8"),
     ],
     align=True,
 )
+SETUP: Final = np.dtype([("time_s", "f8"), ("request", "i8"), ("purpose", "i8")], align=True)
 TURN: Final = np.dtype([("follows", "i8"), ("follower", "i8"), ("sibling", "i8")], align=True)
 """The request that a request waits for, the first one that waits for it, the next with the same `follows`."""
 THINKER: Final = np.dtype([("time_s", "f8"), ("request", "i8")], align=True)

@@ -186,6 +186,7 @@ def _take_chunk(s: State, r: int, request: int, taken: int) -> None:
     q, rank = s.requests[request], s.ranks[r]
     left = q.prompt_tokens - q.computed_tokens
     tokens = min(left, max(0, rank.chunk_tokens - taken - rank.step_tokens))
+    q.step_tokens = tokens
     if tokens == 0:
         return
     rank.step_work += tokens * float(q.computed_tokens) + 0.5 * tokens * (tokens + 1.0)

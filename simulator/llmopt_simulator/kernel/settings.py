@@ -32,6 +32,7 @@ SETTINGS: Final = np.dtype(
         ("balance_abs", "f8"),
         ("balance_rel", "f8"),
         ("transfer_latency_s", "f8"),
+        ("transfer_layers", "i8"),  # parts in which a context is sent; 1: all when prefill has ended
         ("transfer_bytes_per_token", "f8"),
     ],
     align=True,

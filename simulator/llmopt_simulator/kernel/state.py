@@ -2,9 +2,9 @@
 
 A *rank* batches requests and owns a KV cache; an *engine* is the ranks that step together; an *instance* is
 the engines that share one network link. Requests move between FIFO queues (waiting at a rank, in prefill,
-at the central router, awaiting a decode rank, in link set-up) that are linked lists through the
-requests themselves, so a request is in at most one of them. There is no other state anywhere: a run is a
-function of what is allocated here.
+at the central router, awaiting a decode rank) that are linked lists through the requests themselves, so
+a request is in at most one of them. There is no other state anywhere: a run is a function of what is
+allocated here.
 
 Records (structured arrays) keep the fields of one thing together in memory, give numba one type for every
 deployment, and cost nothing to add a field to.
@@ -39,12 +39,13 @@ LFU: Final = 1
 FIFO: Final = 2
 """Eviction policies."""
 
-SETUPS: Final = 3
-"""Queues of flows in set-up: KV transfers, and loads from host memory of either front pool."""
-
 KV_TRANSFER: Final = 0
 HOST_LOAD: Final = 1
-"""Purposes of flows."""
+"""Purposes of flows, and of set-ups: the flow may move its bytes."""
+
+FIRST_LAYER: Final = 2
+LAST_LAYER: Final = 3
+"""Other purposes of set-ups: a step has computed its first layer, the last layer of a prompt may be sent."""
 
 PENDING: Final = 0
 FINISHED: Final = 1
@@ -92,6 +93,8 @@ REQUEST: Final = np.dtype(
         ("first_token_s", "f8"),
         ("finish_s", "f8"),
         ("link_s", "f8"),  # when its KV transfer has been set up
+        ("streams", "?"),  # it is sent while prefill computes it
+        ("step_tokens", "i8"),  # of its prefill, in the latest step that had any
         ("blocks_start", "i8"),
         ("blocks", "i8"),  # full blocks that others may share
         ("answer_start", "i8"),
@@ -143,7 +146,6 @@ RANK: Final = np.dtype(
         ("host_link", "i8"),
         ("host_latency_s", "f8"),
         ("host_block_bytes", "f8"),
-        ("setup", "i8"),  # queue of its loads in set-up
         ("loading", "i8"),  # admitted requests whose hits are on their way from host memory, or have come
         ("free_pages", "i8"),
         ("held_pages", "i8"),  # of running requests, outside the tree
@@ -244,6 +246,8 @@ WORLD: Final = np.dtype(
         ("active", "i8"),  # flows on the links
         ("moved_s", "f8"),  # time up to which flows have moved
         ("moved_bytes", "f8"),  # of KV transfers that have entered the links
+        ("next_flow", "i8"),  # the flow that changes next
+        ("in_setup", "i8"),
         ("ready", "i8"),  # engines that may start a step
         ("stale", "i8"),  # ranks that are
         ("prefilled", "i8"),  # prefills that have completed
@@ -278,7 +282,7 @@ class State(NamedTuple):
     engines: Records
     queues: Records
     """Waiting at rank r: r; in prefill at rank r: ranks + r; loaded from host memory at rank r: 2 ranks + r;
-    then central, dispatch, and SETUPS of link set-up, in each of which the latency is constant."""
+    then central and dispatch."""
     nodes: Records
     leaves: NDArray[np.int64]
     """Heaps of every rank: nodes that may be evicted, see `eviction`."""
@@ -302,6 +306,8 @@ class State(NamedTuple):
     """Shape (draft tokens,): of each, the probability that it and all before it are accepted."""
     run_ends_s: NDArray[np.float64]
     """Shape (engines, RUN_STEPS): ends of the planned steps."""
+    setups: Records
+    """Heap of what will happen to flows before their bytes move, see `setups`."""
     flows: Records
     links: Records
     """Outgoing of instance i: 2 i, incoming: 2 i + 1; then the host links."""
