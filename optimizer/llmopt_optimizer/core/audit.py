@@ -11,7 +11,7 @@ from math import inf
 import numpy as np
 
 from .boxes import boxes_of
-from .certify import point_checks
+from .certify import points_checks
 from .enumeration import enumerate_front
 from .findings import Check
 from .lowering import Floats
@@ -24,6 +24,8 @@ from .translation.scope import NotTranslatable
 MOST_BOXES = 20_000
 AUDIT_SECONDS = 3.0
 """Time that a solver may take for the boxes that it is asked about."""
+POINTS_TOGETHER = 256
+"""Points evaluated between two looks at the clock."""
 MODEL_ROWS = 5_000
 """Tables with more rows than this are not made a model for an audit alone."""
 
@@ -35,11 +37,10 @@ def points_checked(space: Space, points: list[Selected], deadline: float | None)
     """
     listed: list[Check] = []
     seen = 0
-    for point in points:
-        if seen and deadline is not None and time.monotonic() > deadline:
-            break
-        listed += point_checks(space.program, point.assignment)
-        seen += 1
+    while seen < len(points) and (not seen or deadline is None or time.monotonic() < deadline):
+        together = [point.assignment for point in points[seen : seen + POINTS_TOGETHER]]
+        listed += [check for checks in points_checks(space.program, together) for check in checks]
+        seen += len(together)
     summed = []
     for name in dict.fromkeys(check.name for check in listed):
         failed = [check.detail for check in listed if check.name == name and not check.passed]

@@ -8,11 +8,12 @@ feasibility check is an `ERROR`; one that fails an optimality check is at most `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
 from .enumeration import enumerate_front
-from .evaluation import Evaluation, EvaluationError, evaluate
+from .evaluation import Evaluation, EvaluationError, evaluate_all
 from .findings import Check
 from .preparation import Tabulated, unpruned_table
 from .program import TOLERANCE, Assignment, Program
@@ -35,7 +36,7 @@ def certified(
     assignment = result.assignment
     if assignment is None:
         return _without_assignment(program, tabulated, result, deadline)
-    checks, metrics = _feasibility(program, assignment)
+    checks, metrics = _feasibility(program, assignment, evaluate_all(program, (assignment,))[0])
     result = replace(result, checks=tuple(checks), metrics=metrics)
     if not all(check.passed for check in checks):
         return replace(result, status=SolveStatus.ERROR, message="the assignment fails a check")
@@ -54,16 +55,17 @@ def _judged(result: SolveResult, program: Program) -> SolveResult:
     return replace(result, status=SolveStatus.FEASIBLE, bound=bound, message=message)
 
 
-def point_checks(program: Program, assignment: Assignment) -> list[Check]:
-    """The feasibility checks of one assignment."""
-    return _feasibility(program, assignment)[0]
+def points_checks(program: Program, assignments: Sequence[Assignment]) -> list[list[Check]]:
+    """The feasibility checks of each assignment."""
+    found = zip(assignments, evaluate_all(program, assignments), strict=True)
+    return [_feasibility(program, assignment, evaluation)[0] for assignment, evaluation in found]
 
 
-def _feasibility(program: Program, assignment: Assignment) -> tuple[list[Check], dict[str, float]]:
-    try:
-        evaluation = evaluate(program, assignment)
-    except EvaluationError as error:
-        return [Check("evaluation at 30 digits", False, str(error))], {}
+def _feasibility(
+    program: Program, assignment: Assignment, evaluation: Evaluation | EvaluationError
+) -> tuple[list[Check], dict[str, float]]:
+    if isinstance(evaluation, EvaluationError):
+        return [Check("evaluation at 30 digits", False, str(evaluation))], {}
     checks = [
         Check("evaluation at 30 digits", True, f"{len(evaluation.metrics)} metrics"),
         Check("not excluded", assignment not in program.excluded, f"{len(program.excluded)} exclusions"),

@@ -1,13 +1,20 @@
-"""Expressions evaluated with mpmath at 30 digits, node by node: shares no code with the numpy route."""
+"""Expressions at 30 digits in ball arithmetic (FLINT): shares no code with the numpy route.
+
+An `ExactFunction` is a tape of several expressions, their shared parts computed once: a walk makes it, and
+then a point costs microseconds, so that thousands of points can be judged. Numbers are balls that contain
+the true value; comparisons, ceilings and floors read their midpoints, as any arithmetic of 30 digits would.
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from functools import reduce
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import mpmath
+from flint import arb, ctx
 from sympy import (
     Abs,
     Add,
@@ -34,100 +41,185 @@ from sympy import (
 )
 from sympy.core.relational import Eq, Ge, Gt, Le, Lt, Ne
 
+from .algebra import symbols_of
 from .lowering import SNAP
 
 DIGITS = 30
+BITS = 106
+"""Bits of 30 digits and a few for what is lost on the way."""
 Value: TypeAlias = Any
 """An mpmath number, or a bool for a condition."""
+Ball: TypeAlias = Any
+"""A FLINT ball, or a bool for a condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExactFunction:
+    """Several expressions over `symbols`, as steps on numbered registers."""
+
+    symbols: tuple[Symbol, ...]
+    registers: tuple[Ball, ...]
+    """Numbers, None where a symbol or a step fills in."""
+    steps: tuple[tuple[Callable[..., Ball], tuple[int, ...], int], ...]
+    results: tuple[int, ...]
+
+    def __call__(self, known: Mapping[Symbol, Ball]) -> list[Ball]:
+        """The values at `known` balls; no number (nan) outside an expression's domain."""
+        register = [*(known[symbol] for symbol in self.symbols), *self.registers[len(self.symbols) :]]
+        with ctx.workprec(BITS):
+            for operation, inputs, output in self.steps:
+                register[output] = operation(*[register[place] for place in inputs])
+        return [register[place] for place in self.results]
+
+
+@lru_cache(maxsize=512)
+def exact_function(expressions: tuple[Basic, ...]) -> ExactFunction:
+    """The tape of several expressions; asking again for the same ones costs a look-up."""
+    symbols = tuple(sorted(symbols_of(*expressions), key=lambda symbol: (symbol.name, symbol.sort_key())))
+    tape = _Tape({symbol: place for place, symbol in enumerate(symbols)}, [None] * len(symbols))
+    results = tuple(tape.place(expression) for expression in expressions)
+    return ExactFunction(symbols, tuple(tape.registers), tuple(tape.steps), results)
+
+
+def ball(value: Value) -> Ball:
+    """A number of Python, numpy or mpmath as a ball without radius."""
+    return value if isinstance(value, arb | bool) else arb(mpmath.mpf(value))
+
+
+def finite(values: Sequence[Ball]) -> Sequence[Ball]:
+    """The same values; raises `ArithmeticError` when one of them is no finite number."""
+    if all(isinstance(value, bool) or value.is_finite() for value in values):
+        return values
+    raise ArithmeticError("a pole, or a root or logarithm of a negative number")
+
+
+def number(value: Ball) -> Value:
+    """The midpoint of a ball as an mpmath number."""
+    return value if isinstance(value, bool) else mpmath.make_mpf(value.mid()._mpf_)
 
 
 def precise_value(expression: Basic, known: Mapping[Symbol, Value]) -> Value:
-    """The expression at `known`, to about `DIGITS` digits; nan where no branch of a Piecewise applies.
+    """The expression at `known`, to about `DIGITS` digits.
 
-    Raises `ArithmeticError` or `ValueError` outside the expression's domain.
+    Raises `ArithmeticError` outside the expression's domain, and where no branch of a Piecewise applies.
     """
-    with mpmath.workdps(DIGITS):
-        return _value(expression, known, {})
+    return precise_values((expression,), known)[0]
 
 
 def precise_values(expressions: Iterable[Basic], known: Mapping[Symbol, Value]) -> list[Value]:
     """Several expressions at `known`, their shared parts computed once; otherwise as `precise_value`."""
-    seen: dict[Basic, Value] = {}
-    with mpmath.workdps(DIGITS):
-        return [_value(expression, known, seen) for expression in expressions]
+    function = exact_function(tuple(expressions))
+    balls = function({symbol: ball(known[symbol]) for symbol in function.symbols})
+    return [number(value) for value in finite(balls)]
 
 
-def _value(expression: Basic, known: Mapping[Symbol, Value], seen: dict[Basic, Value]) -> Value:
-    """The expression's value; `seen` holds those of its shared parts, each of which is computed once."""
-    if isinstance(expression, Float | Rational):  # as they are: numbers are slow keys
-        return _number(expression)
-    if expression not in seen:
-        seen[expression] = _computed(expression, known, seen)
-    return seen[expression]
+@dataclass(slots=True)
+class _Tape:
+    """The registers of nodes so far, and the steps that fill them."""
+
+    places: dict[Basic, int]
+    registers: list[Ball]
+    steps: list[tuple[Callable[..., Ball], tuple[int, ...], int]] = field(default_factory=list)
+
+    def place(self, node: Basic) -> int:
+        """The register of a node's value; each distinct node is computed once."""
+        if node not in self.places:
+            self.places[node] = self._made(node)
+        return self.places[node]
+
+    def _made(self, node: Basic) -> int:
+        if isinstance(node, Number | NumberSymbol):
+            return self._constant(_number(node))
+        if isinstance(node, Piecewise):
+            return self._step(_pieces, [self.place(part) for pair in node.args for part in pair.args])
+        if isinstance(node, Sum):
+            return self._series(node)
+        if not node.args:
+            return self._constant(bool(node))
+        places = [self.place(argument) for argument in node.args]
+        if node.func not in _FOLDED:
+            return self._step(_OPERATIONS[node.func], places)
+        joined = places[0]
+        for place in places[1:]:
+            joined = self._step(_FOLDED[node.func], [joined, place])
+        return joined
+
+    def _series(self, node: Sum) -> int:
+        """Term by term, so that no closed form is taken on trust."""
+        index, first, last = node.limits[0]
+        inner = Sum(node.function, *node.limits[1:]) if node.limits[1:] else node.function
+        term = exact_function((inner,))
+        read = [symbol for symbol in term.symbols if symbol != index]
+        places = [self.place(part) for part in (first, last, *read)]
+
+        def total(start: Ball, end: Ball, *values: Ball) -> Ball:
+            known = dict(zip(read, values, strict=True))
+            terms = range(round(float(start)), round(float(end)) + 1)
+            return sum((term({**known, index: arb(place)})[0] for place in terms), arb(0))
+
+        return self._step(total, places)
+
+    def _constant(self, value: Ball) -> int:
+        self.registers.append(value)
+        return len(self.registers) - 1
+
+    def _step(self, operation: Callable[..., Ball], inputs: list[int]) -> int:
+        self.registers.append(None)
+        self.steps.append((operation, tuple(inputs), len(self.registers) - 1))
+        return len(self.registers) - 1
 
 
-def _number(number: Float | Rational) -> Value:
-    if isinstance(number, Float):
-        return mpmath.mpf(number._mpf_)
-    return mpmath.mpf(number.p) / number.q
+def _number(node: Basic) -> Ball:
+    with ctx.workprec(BITS), mpmath.workprec(BITS):
+        if isinstance(node, Rational):
+            return arb(int(node.p)) / arb(int(node.q))
+        if isinstance(node, Float):
+            return arb(mpmath.make_mpf(node._mpf_))
+        return arb(mpmath.mpf(node.evalf(DIGITS)._to_mpmath(BITS)))
 
 
-def _computed(expression: Basic, known: Mapping[Symbol, Value], seen: dict[Basic, Value]) -> Value:
-    if expression.is_Symbol:
-        return mpmath.mpf(known[expression])
-    if isinstance(expression, Number | NumberSymbol):
-        return mpmath.mpf(expression.evalf(DIGITS)._to_mpmath(mpmath.mp.prec))
-    if isinstance(expression, Piecewise):
-        holding = (value for value, condition in expression.args if _value(condition, known, seen))
-        chosen = next(holding, None)
-        return mpmath.nan if chosen is None else _value(chosen, known, seen)
-    if isinstance(expression, Sum):
-        return _summed(expression, known)
-    if not expression.args:
-        return bool(expression)
-    arguments = (_value(argument, known, seen) for argument in expression.args)
-    return _OPERATIONS[expression.func](*arguments)
+def _pieces(*parts: Ball) -> Ball:
+    """Values and conditions in turn: the value of the first condition that holds."""
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return next((value for value, holds in pairs if holds), arb.nan())
 
 
-def _summed(expression: Sum, known: Mapping[Symbol, Value]) -> Value:
-    """Term by term, so that no closed form is taken on trust."""
-    index, first, last = expression.limits[0]
-    ends = [int(mpmath.nint(_value(end, known, {}))) for end in (first, last)]
-    terms = range(ends[0], ends[1] + 1)
-    inner = Sum(expression.function, *expression.limits[1:]) if expression.limits[1:] else expression.function
-    return mpmath.fsum(_value(inner, {**known, index: mpmath.mpf(term)}, {}) for term in terms)
+def _by_midpoints(compare: Callable[[Ball, Ball], bool]) -> Callable[[Ball, Ball], bool]:
+    return lambda left, right: compare(left.mid(), right.mid())
 
 
-def _ceiling(value: Value) -> Value:
-    return mpmath.ceil(value - SNAP * abs(value))
+def _ceiling(value: Ball) -> Ball:
+    return arb((value - SNAP * abs(value)).mid()).ceil()
 
 
-def _floor(value: Value) -> Value:
-    return mpmath.floor(value + SNAP * abs(value))
+def _floor(value: Ball) -> Ball:
+    return arb((value + SNAP * abs(value)).mid()).floor()
 
 
-def _folded(function: Callable[[Value, Value], Value]) -> Callable[..., Value]:
-    return lambda *values: reduce(function, values)
+def _modulo(value: Ball, divisor: Ball) -> Ball:
+    return value - divisor * arb((value / divisor).mid()).floor()
 
 
-_OPERATIONS: dict[Any, Callable[..., Value]] = {
-    Add: _folded(operator.add),
-    Mul: _folded(operator.mul),
-    Pow: mpmath.power,
-    exp: mpmath.exp,
-    log: mpmath.log,
-    Max: max,
-    Min: min,
+_FOLDED: Mapping[Any, Callable[[Ball, Ball], Ball]] = {
+    Add: operator.add,
+    Mul: operator.mul,
+    Max: arb.max,
+    Min: arb.min,
+}
+_OPERATIONS: Mapping[Any, Callable[..., Ball]] = {
+    Pow: operator.pow,
+    exp: arb.exp,
+    log: arb.log,
     Abs: abs,
-    Mod: operator.mod,
+    Mod: _modulo,
     ceiling: _ceiling,
     floor: _floor,
-    Le: operator.le,
-    Lt: operator.lt,
-    Ge: operator.ge,
-    Gt: operator.gt,
-    Eq: operator.eq,
-    Ne: operator.ne,
+    Le: _by_midpoints(operator.le),
+    Lt: _by_midpoints(operator.lt),
+    Ge: _by_midpoints(operator.ge),
+    Gt: _by_midpoints(operator.gt),
+    Eq: _by_midpoints(operator.eq),
+    Ne: _by_midpoints(operator.ne),
     And: lambda *values: all(values),
     Or: lambda *values: any(values),
     Not: operator.not_,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from math import inf, isfinite
 
-from .certify import point_checks
+from .certify import points_checks
 from .direct import AGREEMENT, solve_direct
 from .findings import Check
 from .program import Program
@@ -59,7 +59,7 @@ def _none(why: str) -> Check:
 
 def _feasible(program: Program, other: SolveResult) -> bool:
     return other.assignment is not None and all(
-        check.passed for check in point_checks(program, other.assignment)
+        check.passed for check in points_checks(program, (other.assignment,))[0]
     )
 
 

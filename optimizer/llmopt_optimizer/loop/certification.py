@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from llmopt_optimizer.core.certify import point_checks
+from llmopt_optimizer.core.certify import points_checks
 from llmopt_optimizer.core.findings import Check
 from llmopt_optimizer.core.program import Assignment, Program
 from llmopt_optimizer.core.second_opinion import second_opinion
@@ -29,7 +29,7 @@ OPINION_S = 10.0
 
 def _reevaluated(program: Program, points: Sequence[Assignment]) -> list[Check]:
     """Checks of the points, one for each check's name, with what failed."""
-    listed = [check for point in points for check in point_checks(program, point)]
+    listed = [check for checks in points_checks(program, points) for check in checks]
     summed = []
     for name in dict.fromkeys(check.name for check in listed):
         failed = [check.detail for check in listed if check.name == name and not check.passed]
