@@ -10,7 +10,7 @@ from sympy import Integer, Max, Mod, Piecewise, Rational, Symbol, ceiling, floor
 
 from llmopt_optimizer.core.certify import certified
 from llmopt_optimizer.core.direct import solve_direct
-from llmopt_optimizer.core.evaluation import EvaluationError, evaluate
+from llmopt_optimizer.core.evaluation import EvaluationError, evaluate, evaluate_all
 from llmopt_optimizer.core.exact import precise_value
 from llmopt_optimizer.core.preparation import Tabulated, compile_program, tabulate_program
 from llmopt_optimizer.core.program import (
@@ -106,6 +106,23 @@ def test_states_are_solved_to_thirty_digits() -> None:
     with mp.workdps(30):
         assert abs(evaluation.metrics["step"] - mpf(8) / 7) < mpf(10) ** -24
     assert evaluation.smallest == {"pool.x": True}
+
+
+def test_many_assignments_are_judged_as_each_alone() -> None:
+    """Good ones, one that breaks a limit, one outside its domain, one of an unknown system, one twice."""
+    pairs = [(1, 2), (4, 4), (8, 1), (1, 32), (3, 1), (4, 4)]
+    listed = [assignment(n, b) for n, b in pairs] + [Assignment("other", assignment(1, 1).choices)]
+    together = evaluate_all(program(), listed)
+    for each, found in zip(listed, together, strict=True):
+        if isinstance(found, EvaluationError):
+            with pytest.raises(EvaluationError, match=str(found)):
+                evaluate(program(), each)
+        else:
+            assert found == evaluate(program(), each)
+    assert [isinstance(found, EvaluationError) for found in together] == [False] * 3 + [True] * 2 + [
+        False,
+        True,
+    ]
 
 
 def test_a_state_beyond_its_bound_has_no_value() -> None:

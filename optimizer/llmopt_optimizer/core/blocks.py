@@ -18,6 +18,8 @@ from sympy import Symbol
 
 from .algebra import symbols_of
 from .lowering import Floats, Function, compile_expressions, terms_magnitude
+from .monotone import EITHER, Range, direction
+from .neighbours import Chain, neighbouring_roots
 from .program import TOLERANCE, Constraint, Decision, State, Variant
 from .staging import Groups, Staged, compile_staged
 from .states import only_roots, smallest_roots
@@ -25,8 +27,11 @@ from .states import only_roots, smallest_roots
 Indices = NDArray[np.int64]
 Axis = tuple[int, int]
 """Stride and size of a decision in the full product of a variant's domains."""
-BLOCK_ROWS = 1 << 16
-"""Rows evaluated together: small enough for the processor's caches, large enough to hide Python."""
+CHAINED_ROWS = 1 << 10
+"""Roots of this many rows or more are found along chains of neighbours."""
+BLOCK_ROWS = 1 << 18
+"""Rows evaluated together: few enough for the memory, so many that Python, and roots that blocks share, cost
+little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,11 @@ def _decided_by(variant: Variant) -> dict[Symbol, set[Symbol]]:
 
 
 def _expansion_order(variant: Variant) -> tuple[int, ...]:
-    """Greedy: next come the decisions of the constraint that needs the smallest product of new domains."""
+    """Greedy: next come the decisions of the constraint that needs the smallest product of new domains.
+
+    Decisions that no state depends on come last, so that the rows of a block share few roots with other
+    blocks.
+    """
     sizes = {decision.symbol: len(decision.values) for decision in variant.decisions}
     waiting = [symbols_of(c.expression) for c in variant.constraints]
     waiting = [
@@ -156,6 +165,8 @@ def _expansion_order(variant: Variant) -> tuple[int, ...]:
         new: set[Symbol] = min(waiting, key=lambda symbols: prod(sizes[s] for s in symbols), default=set())
         order += sorted(new, key=lambda s: (sizes[s], s.name))
     order += sorted(set(sizes) - set(order), key=lambda s: (sizes[s], s.name))
+    decided = set().union(*_decided_by(variant).values())
+    order.sort(key=lambda symbol: bool(decided) and symbol not in decided)
     return tuple([decision.symbol for decision in variant.decisions].index(symbol) for symbol in order)
 
 
@@ -223,9 +234,36 @@ class Block:
             taken = {k: values[k][rows] if np.ndim(values[k]) else values[k] for k in reads}
             return compiled.equation({**taken, symbol: x}, x.shape)[0]
 
-        if compiled.state.increasing:
+        if not compiled.state.increasing:
+            return only_roots(equation, lower, upper)
+        chain = self._chain(compiled) if len(self) >= CHAINED_ROWS else None
+        if chain is None:
             return smallest_roots(equation, lower, upper, symbol.name)
-        return only_roots(equation, lower, upper)
+        return neighbouring_roots(equation, lower, upper, chain, symbol.name)
+
+    def _chain(self, compiled: CompiledState) -> Chain | None:
+        """The rows in chains along the decision with the most values, where the equation moves one way."""
+        values = {s: self.values[s] for s in compiled.decided_by if np.ndim(self.values[s])}
+        along = max(values, key=lambda s: len(np.unique(values[s])), default=None)
+        if along is None:
+            return None
+        moves = direction(compiled.state.equation, along, self._ranges(compiled))
+        if moves == EITHER:
+            return None
+        others = [array for symbol, array in values.items() if symbol != along]
+        order = np.lexsort((moves * values[along], *others))
+        changed = [np.diff(array[order]) != 0 for array in others]
+        group = np.r_[0, np.cumsum(np.logical_or.reduce(changed))] if changed else np.zeros_like(order)
+        return Chain(order, group)
+
+    def _ranges(self, compiled: CompiledState) -> dict[Symbol, Range]:
+        """Smallest and largest value of every symbol that the equation reads; the state itself is positive
+        or anything.
+        """
+        known = {s: self.values[s] for s in compiled.equation.symbols if s != compiled.state.symbol}
+        own: Range = (0.0, np.inf) if compiled.state.symbol.is_nonnegative else (-np.inf, np.inf)
+        spans = {s: (float(np.min(array)), float(np.max(array))) for s, array in known.items()}
+        return spans | {compiled.state.symbol: own}
 
     def kept(self, mask: NDArray[np.bool_], reason: str) -> Block:
         """The rows of the mask; the others are counted under `reason`."""

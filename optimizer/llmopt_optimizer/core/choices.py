@@ -75,7 +75,10 @@ def _variant_values(
     drafts = [_decided(variant, choice, parameters) for choice in choices]
     for state in variant.states:
         _add_state(state, [draft for draft in drafts if draft.error is None])
-    return [draft.error or _completed(variant, draft) for draft in drafts]
+    terms = [Add.make_args(constraint.expression) for constraint in variant.constraints]
+    listed = (*variant.attributes.values(), *(term for each in terms for term in each))
+    function = exact_function(listed)
+    return [draft.error or _completed(variant, function, draft) for draft in drafts]
 
 
 def _decided(variant: Variant, choice: Choice, parameters: Mapping[Symbol, Ball]) -> _Draft:
@@ -88,18 +91,16 @@ def _decided(variant: Variant, choice: Choice, parameters: Mapping[Symbol, Ball]
     return _Draft(known)
 
 
-def _completed(variant: Variant, draft: _Draft) -> ChoiceValues | EvaluationError:
-    """Attributes, and margins of constraints, their shared parts computed once."""
-    terms = [Add.make_args(constraint.expression) for constraint in variant.constraints]
-    listed = (*variant.attributes.values(), *(term for each in terms for term in each))
+def _completed(variant: Variant, function: ExactFunction, draft: _Draft) -> ChoiceValues | EvaluationError:
+    """Attributes, and margins of constraints, from the function of all attributes and terms."""
     try:
-        values = iter(finite(exact_function(listed)(draft.known)))
+        values = iter(finite(function(draft.known)))
     except ArithmeticError as error:
         return EvaluationError(f"an expression is undefined at the assignment: {error}")
     attributes = {symbol: next(values) for symbol in variant.attributes}
     margins = {
-        constraint.name: terms_margin([next(values) for _ in each])
-        for constraint, each in zip(variant.constraints, terms, strict=True)
+        constraint.name: terms_margin([next(values) for _ in Add.make_args(constraint.expression)])
+        for constraint in variant.constraints
     }
     return ChoiceValues(attributes, margins, draft.smallest)
 
@@ -125,9 +126,10 @@ def _add_state(state: State, drafts: Sequence[_Draft]) -> None:
     spans = np.array([[float(end) for end in ends(draft.known)] for draft in drafts]).reshape(-1, 2)
     equation = _Equation(_compiled(state.equation), state.symbol, _arrays(drafts))
     reached = (_swept if state.increasing else _bisected)(equation, spans[:, 0], spans[:, 1])
+    exactly = exact_function((state.equation,))
     for draft, start, upper in zip(drafts, reached.tolist(), spans[:, 1].tolist(), strict=True):
         try:
-            root = _root(state, draft.known, start, upper)
+            root = _root(exactly, state.symbol, draft.known, start, upper)
         except EvaluationError as error:
             draft.error = error
             continue
@@ -184,24 +186,25 @@ def _bisected(equation: _Equation, lower: Floats, upper: Floats) -> Floats:
     return low
 
 
-def _root(state: State, known: Mapping[Symbol, Ball], start: float, upper: float) -> Ball:
+def _root(
+    function: ExactFunction, symbol: Symbol, known: Mapping[Symbol, Ball], start: float, upper: float
+) -> Ball:
     """The root of the state's equation next to `start`, which is at most the root, to about 25 digits."""
     if not start <= upper * (1 + 1e-9):
-        raise EvaluationError(f"state {state.symbol} has no root up to its upper bound {upper:g}")
-    function = exact_function((state.equation,))
+        raise EvaluationError(f"state {symbol} has no root up to its upper bound {upper:g}")
     with ctx.workprec(BITS):
         previous = arb(start)
-        before = _residual(function, state.symbol, known, previous)
+        before = _residual(function, symbol, known, previous)
         x = (previous + before).mid()
         for _ in range(100):
-            after = _residual(function, state.symbol, known, x)
+            after = _residual(function, symbol, known, x)
             if after == before or abs(after) <= abs(x) * POLISHED:
                 break
             previous, x, before = x, (x - after * (x - previous) / (after - before)).mid(), after
         if abs(after) > abs(x) * POLISHED_ENOUGH:
             raise EvaluationError(f"no root next to {start:g} at {DIGITS} digits")
     if x > upper * (1 + 1e-9):
-        raise EvaluationError(f"state {state.symbol} has no root up to its upper bound {upper:g}")
+        raise EvaluationError(f"state {symbol} has no root up to its upper bound {upper:g}")
     return x
 
 

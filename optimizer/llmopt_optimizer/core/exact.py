@@ -53,6 +53,10 @@ Ball: TypeAlias = Any
 """A FLINT ball, or a bool for a condition."""
 
 
+_Step: TypeAlias = tuple[Callable[..., Ball], int, int | None, int]
+"""An operation, the registers of its one or two operands, and the register of its result."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExactFunction:
     """Several expressions over `symbols`, as steps on numbered registers."""
@@ -60,15 +64,16 @@ class ExactFunction:
     symbols: tuple[Symbol, ...]
     registers: tuple[Ball, ...]
     """Numbers, None where a symbol or a step fills in."""
-    steps: tuple[tuple[Callable[..., Ball], tuple[int, ...], int], ...]
+    steps: tuple[_Step, ...]
     results: tuple[int, ...]
 
     def __call__(self, known: Mapping[Symbol, Ball]) -> list[Ball]:
         """The values at `known` balls; no number (nan) outside an expression's domain."""
         register = [*(known[symbol] for symbol in self.symbols), *self.registers[len(self.symbols) :]]
         with ctx.workprec(BITS):
-            for operation, inputs, output in self.steps:
-                register[output] = operation(*[register[place] for place in inputs])
+            for operation, first, second, output in self.steps:
+                left = register[first]
+                register[output] = operation(left) if second is None else operation(left, register[second])
         return [register[place] for place in self.results]
 
 
@@ -119,7 +124,7 @@ class _Tape:
 
     places: dict[Basic, int]
     registers: list[Ball]
-    steps: list[tuple[Callable[..., Ball], tuple[int, ...], int]] = field(default_factory=list)
+    steps: list[_Step] = field(default_factory=list)
 
     def place(self, node: Basic) -> int:
         """The register of a node's value; each distinct node is computed once."""
@@ -131,18 +136,15 @@ class _Tape:
         if isinstance(node, Number | NumberSymbol):
             return self._constant(_number(node))
         if isinstance(node, Piecewise):
-            return self._step(_pieces, [self.place(part) for pair in node.args for part in pair.args])
+            return self._call(_pieces, [self.place(part) for pair in node.args for part in pair.args])
         if isinstance(node, Sum):
             return self._series(node)
         if not node.args:
             return self._constant(bool(node))
         places = [self.place(argument) for argument in node.args]
-        if node.func not in _FOLDED:
-            return self._step(_OPERATIONS[node.func], places)
-        joined = places[0]
-        for place in places[1:]:
-            joined = self._step(_FOLDED[node.func], [joined, place])
-        return joined
+        if node.func in _FOLDED:
+            return self._fold(_FOLDED[node.func], places)
+        return self._step(_OPERATIONS[node.func], *places)
 
     def _series(self, node: Sum) -> int:
         """Term by term, so that no closed form is taken on trust."""
@@ -157,15 +159,25 @@ class _Tape:
             terms = range(round(float(start)), round(float(end)) + 1)
             return sum((term({**known, index: arb(place)})[0] for place in terms), arb(0))
 
-        return self._step(total, places)
+        return self._call(total, places)
 
     def _constant(self, value: Ball) -> int:
         self.registers.append(value)
         return len(self.registers) - 1
 
-    def _step(self, operation: Callable[..., Ball], inputs: list[int]) -> int:
-        self.registers.append(None)
-        self.steps.append((operation, tuple(inputs), len(self.registers) - 1))
+    def _fold(self, operation: Callable[[Ball, Ball], Ball], places: list[int]) -> int:
+        joined = places[0]
+        for place in places[1:]:
+            joined = self._step(operation, joined, place)
+        return joined
+
+    def _call(self, operation: Callable[..., Ball], places: list[int]) -> int:
+        """An operation of any number of operands: they are packed, two at a time, and handed over."""
+        packed = self._fold(lambda pack, operand: (*pack, operand), [self._constant(()), *places])
+        return self._step(lambda pack: operation(*pack), packed)
+
+    def _step(self, operation: Callable[..., Ball], first: int, second: int | None = None) -> int:
+        self.steps.append((operation, first, second, self._constant(None)))
         return len(self.registers) - 1
 
 
@@ -205,6 +217,8 @@ _FOLDED: Mapping[Any, Callable[[Ball, Ball], Ball]] = {
     Mul: operator.mul,
     Max: arb.max,
     Min: arb.min,
+    And: operator.and_,
+    Or: operator.or_,
 }
 _OPERATIONS: Mapping[Any, Callable[..., Ball]] = {
     Pow: operator.pow,
@@ -220,7 +234,5 @@ _OPERATIONS: Mapping[Any, Callable[..., Ball]] = {
     Gt: _by_midpoints(operator.gt),
     Eq: _by_midpoints(operator.eq),
     Ne: _by_midpoints(operator.ne),
-    And: lambda *values: all(values),
-    Or: lambda *values: any(values),
     Not: operator.not_,
 }

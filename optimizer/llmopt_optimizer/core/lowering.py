@@ -62,7 +62,10 @@ def snapped_floor(value: Floats) -> Floats:
 
 
 def _folded(operation: Operation) -> Operation:
-    return lambda *values: reduce(operation, values)
+    def folded(first: Any, *rest: Any) -> Any:
+        return operation(first, rest[0]) if len(rest) == 1 else reduce(operation, rest, first)
+
+    return folded
 
 
 def _pieces(*parts: Any) -> Any:

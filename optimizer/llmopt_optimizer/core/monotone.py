@@ -19,6 +19,7 @@ from sympy import (
     Abs,
     Add,
     Basic,
+    Dummy,
     Expr,
     Ge,
     Gt,
@@ -36,7 +37,7 @@ from sympy import (
     together,
 )
 
-from .algebra import closed_sum, expanded_terms
+from .algebra import closed_sum, expanded_terms, rebuilt, symbols_of
 
 Range: TypeAlias = tuple[float, float]
 Directions: TypeAlias = dict[Symbol, int]
@@ -189,6 +190,26 @@ def directions(expression: Basic, ranges: Mapping[Symbol, Range]) -> Directions:
         return {}
     found = _by_rules(expression, ranges)
     return {s: d or _by_derivative(expression, s, ranges) for s, d in found.items()}
+
+
+def direction(expression: Basic, symbol: Symbol, ranges: Mapping[Symbol, Range]) -> int:
+    """The direction of one symbol; of parts that do not read it only their range counts.
+
+    Each shared part is looked at once, so large expressions that read the symbol in few places are quick.
+    """
+    known: dict[Basic, Range] = {}
+    spans = dict(ranges)
+
+    def opened(part: Basic) -> Basic:
+        if symbol in symbols_of(part):
+            return rebuilt(part, [opened(argument) for argument in part.args]) if part.args else part
+        if part.is_number or not isinstance(part, Expr):
+            return part
+        stand_in = Dummy(real=True)
+        spans[stand_in] = bounds(part, ranges, known)
+        return stand_in
+
+    return directions(opened(expression), spans).get(symbol, EITHER)
 
 
 def merged(parts: Iterable[Directions]) -> Directions:

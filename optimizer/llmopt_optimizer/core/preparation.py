@@ -204,6 +204,8 @@ def _positions(pools: tuple[PoolTable, ...], assignment: Assignment) -> tuple[in
 def _kept(table: SystemTable, keep: list[Rows]) -> SystemTable:
     """The table with only these rows of each pool; exclusions that lost a row are gone."""
     pools = tuple(pool.keep(rows) for pool, rows in zip(table.pools, keep, strict=True))
+    if not table.excluded:
+        return replace(table, pools=pools)
     places = [{int(row): place for place, row in enumerate(rows)} for rows in keep]
     excluded = tuple(
         tuple(place[row] for place, row in zip(places, rows, strict=True))
