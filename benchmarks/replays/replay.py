@@ -20,7 +20,7 @@ LLAMA_BLOCKS: Final = 32
 """Transformer blocks of Llama-3.1-8B."""
 LARGEST_BATCH: Final = 256
 """Decodes of the largest batch that the profiles hold."""
-VLLM: Final = Scheduling(growth=KvGrowth(conservativeness=0.0, watermark=0.0))
+VLLM: Final = Scheduling(plan_ahead=True, growth=KvGrowth(conservativeness=0.0, watermark=0.0))
 """Decodes first, prompts in order of arrival, pages as sequences grow, the last one recomputed when none is
 left; scheduling overlaps the step before (`async_scheduling`)."""
 

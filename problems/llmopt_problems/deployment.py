@@ -99,6 +99,10 @@ class Scheduling:
     """Whether it runs beside the step before (the longer one counts) or the accelerator waits for it."""
     growth: KvGrowth | None = None
     """None: admission reserves pages for the whole input and output, and nothing is ever retracted."""
+    plan_ahead: bool = False
+    """Whether a step is planned when the one before begins, with the requests, places and pages of that
+    moment (vLLM `--async-scheduling`, SGLang's overlap schedule). A request that comes during a step then
+    waits for the one after next."""
 
 
 @dataclass(frozen=True, slots=True)

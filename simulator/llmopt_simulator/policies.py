@@ -53,6 +53,8 @@ def _engine_fields(scheduling: Scheduling) -> dict[str, float]:
         "opened_s": math.inf,
         "overhead_s": scheduling.step_overhead_s,
         "overlapped": scheduling.overlapped,
+        "ahead": scheduling.plan_ahead,
+        "seen_s": math.inf,
     }
 
 

@@ -23,6 +23,7 @@ def scheduling_problems(requests: Requests, deployment: Deployment) -> Iterator[
         name, scheduling = f"the {pool.role} pool", pool.scheduling
         yield from _choice_problems(name, scheduling)
         yield from _number_problems(name, scheduling)
+        yield from _ahead_problems(name, scheduling)
         yield from _limit_problems(name, pool, deployment)
         if scheduling.growth is not None:
             yield from _growth_problems(name, pool, scheduling.growth)
@@ -44,6 +45,11 @@ def _number_problems(name: str, scheduling: Scheduling) -> Iterator[str]:
             yield f"{name} has {field} = {getattr(scheduling, field)}: give seconds, 0 or more"
     if scheduling.window_requests is not None and scheduling.window_requests < 1:
         yield f"{name} has window_requests = {scheduling.window_requests}: give at least 1, or None"
+
+
+def _ahead_problems(name: str, scheduling: Scheduling) -> Iterator[str]:
+    if scheduling.plan_ahead and not scheduling.overlapped:
+        yield f"{name} plans ahead and does not overlap: set overlapped, or leave plan_ahead out"
 
 
 def _limit_problems(name: str, pool: PoolDeployment, deployment: Deployment) -> Iterator[str]:

@@ -215,7 +215,7 @@ def _allocate(
         thinkers=np.zeros(most_thinkers(workload), shapes.THINKER),
         ranks=ranks,
         engines=engines,
-        queues=np.zeros(3 * rank_count + 2, shapes.QUEUE),
+        queues=np.zeros(4 * rank_count + 2, shapes.QUEUE),
         nodes=tree,
         leaves=np.zeros(len(tree) if settings["eviction"][0] != k.LRU else 0, np.int64),
         table=np.full(front << hash_bits, k.NONE, np.int64),

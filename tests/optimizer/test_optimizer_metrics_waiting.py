@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sympy import Float, Integer, Symbol
+from sympy import Float, Integer, Symbol, simplify
 
+from llmopt_calibration.step import StepLaw, StepSymbols
+from llmopt_calibration.step.law import Operator
 from llmopt_optimizer.core.lowering import compile_expressions
+from llmopt_optimizer.metrics.serving import serving
 from llmopt_optimizer.metrics.waiting import (
     UTILISATION_CEILING,
     Queue,
@@ -19,6 +22,7 @@ from llmopt_optimizer.metrics.waiting import (
     wait_quantile_s,
     waiting_probability,
 )
+from llmopt_optimizer.symbols import frozen_symbols, pool_symbols
 
 loads = st.floats(1e-3, 0.99)
 services = st.floats(1e-3, 1e3)
@@ -126,3 +130,15 @@ def test_round_robin_thins_arrivals() -> None:
 def test_quantile_of_a_known_queue() -> None:
     """M/M/1 at utilisation 0.9 and one second of service: p95 is 10 ln 18 seconds."""
     assert quantile(0.9, 1.0, queue(1), 0.95) == pytest.approx(10 * log(18), rel=1e-12)
+
+
+def test_who_finds_an_engine_that_plans_ahead_waits_three_halves_of_a_step() -> None:
+    """Instead of a half: the rest of the step in progress, and the step that is planned already."""
+    zero, batch = Integer(0), Symbol("batch", positive=True)
+    operator = Operator("step", "x", Integer(2), zero, zero, zero, "step", "default")
+    law = StepLaw((operator,), StepSymbols())
+    greedy, ahead = (
+        serving(law, pool_symbols("serve"), frozen_symbols(), batch, plan_ahead=chosen).residual_s
+        for chosen in (False, True)
+    )
+    assert simplify(ahead / greedy) == 3

@@ -13,6 +13,7 @@ from llmopt_calibration.memory import memory_law
 from llmopt_calibration.transfer import host_load_law
 from llmopt_optimizer.cli.deployment_text import parse_deployment
 from llmopt_optimizer.errors import LaunchError
+from llmopt_optimizer.formulation.build import surroundings
 from llmopt_optimizer.formulation.deployments import with_settings
 from llmopt_optimizer.formulation.disaggregated import Transfer
 from llmopt_optimizer.launch.installation import installation
@@ -93,6 +94,13 @@ def test_priorities_are_names_of_classes() -> None:
     assert parse_deployment("tp=4", problem).pools[0].scheduling.priorities == (1, 0)
 
 
+def test_planning_ahead_reaches_simulation_and_formulas() -> None:
+    for chosen in (False, True):
+        problem = load("quickstart", [f"search.scheduling.plan_ahead={str(chosen).lower()}"])
+        assert parse_deployment("tp=4", problem).pools[0].scheduling.plan_ahead == chosen
+        assert surroundings(resolve(problem)).plan_ahead == chosen
+
+
 @pytest.mark.parametrize(
     ("overrides", "rule"),
     [
@@ -105,6 +113,7 @@ def test_priorities_are_names_of_classes() -> None:
             "growth-floor",
         ),
         (["search.scheduling.step_overhead=2"], "unit"),
+        (["search.scheduling={plan_ahead: true, overlapped: false}"], "plan-ahead-overlapped"),
     ],
 )
 def test_scheduling_that_cannot_be(overrides: list[str], rule: str) -> None:

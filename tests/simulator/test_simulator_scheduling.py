@@ -114,6 +114,35 @@ def test_scheduling_overhead(make, overlapped: bool, seconds: list[float]) -> No
         np.testing.assert_allclose(run.column("finish_s"), 4 * step_s)
 
 
+def test_planning_ahead_keeps_arrivals_waiting_for_the_step_after_next(make) -> None:
+    """Request 0 decodes in steps 1 to 6; the next comes during step 1, when step 2 is planned already."""
+    arguments = ([0.0, 0.15, 0.95], [10, 10, 10], [6, 1, 1])
+    greedy = serve(make, Scheduling(), *arguments)
+    ahead = serve(make, Scheduling(plan_ahead=True), *arguments)
+    assert steps(greedy, "first_token_s")[1] == 3
+    assert steps(ahead, "first_token_s")[1] == 4
+    idle_s = [run.column("first_token_s")[2] - 0.95 for run in (greedy, ahead)]
+    np.testing.assert_allclose(idle_s, STEP_S)  # an idle engine has planned nothing
+
+
+def test_planning_ahead_gives_places_and_pages_away_a_step_later(make) -> None:
+    """One place, or pages for one request: the next is admitted a step after the one before has ended."""
+    for limits in ({"cap": 1}, {"capacity": 19, "cap": 8}):
+        arguments = ([0.0, 0.0, 0.0], [10, 10, 10], [2, 2, 2])
+        greedy = serve(make, Scheduling(), *arguments, **limits)
+        ahead = serve(make, Scheduling(plan_ahead=True), *arguments, **limits)
+        assert steps(greedy, "finish_s") == [2, 4, 6]
+        assert steps(ahead, "finish_s") == [2, 4, 6]  # nothing else was planned, so it looks again
+    busy = ([0.0] * 3, [4, 4, 4], [9, 2, 2])
+    assert steps(serve(make, Scheduling(), *busy, cap=2), "finish_s") == [9, 2, 4]
+    assert steps(serve(make, Scheduling(plan_ahead=True), *busy, cap=2), "finish_s") == [9, 2, 5]
+
+
+def test_planning_ahead_needs_overlap(make) -> None:
+    with pytest.raises(SimulationError, match="plans ahead and does not overlap"):
+        serve(make, Scheduling(plan_ahead=True, overlapped=False), [0.0], 10, 2)
+
+
 def test_retraction_computes_again_and_goes_first(make) -> None:
     """Two prompts of 4 in 11 pages: step 3 wants a twelfth; the second gives up its 5.
 

@@ -176,6 +176,10 @@ class Twin:
             return
         for rank in engine.ranks:
             self.batching.plan(rank, self.now)
+        if engine.rules.plan_ahead and not any(r.active or r.shares for r in engine.ranks):
+            for rank in engine.ranks:
+                rank.known = None
+                self.batching.plan(rank, self.now)
         self.load()
         loads = [(len(r.active), sum(t for _, t in r.shares), r) for r in engine.ranks]
         if sum(b + p for b, p, _ in loads) == 0:
@@ -184,6 +188,9 @@ class Twin:
         seconds = step_seconds(self.seconds[number], self.drafts[number], engine.verify, loads)
         overhead = engine.rules.step_overhead_s
         seconds = max(seconds, overhead) if engine.rules.overlapped else seconds + overhead
+        if engine.rules.plan_ahead:
+            for rank in engine.ranks:
+                rank.remember()
         engine.opened = math.inf
         engine.start, engine.end = self.now, self.now + seconds
         if self.split and not engine.decode_pool and self.layers > 1:
@@ -216,6 +223,7 @@ class Twin:
             for request in sorted(rank.active, key=lambda q: q.number):
                 if request.left == 0:
                     rank.decoding.remove(request)
+                    rank.left += 1
                     self.finish(request)
             for request, tokens in rank.shares:
                 request.computed += tokens
@@ -228,6 +236,7 @@ class Twin:
 
     def prefilled(self, rank: Rank, request: Request) -> None:
         if self.split:
+            rank.left += 1
             rank.outstanding -= 1
             self.drain()
             if request.number in self.links.making:
@@ -240,6 +249,7 @@ class Twin:
         if request.left > 0:
             rank.decoding.append(request)
         else:
+            rank.left += 1
             self.finish(request)
 
     def token(self, request: Request, count: int = 1) -> None:

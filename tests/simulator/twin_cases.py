@@ -68,8 +68,9 @@ def random_scheduling(rng: np.random.Generator, growing: bool, limit: int | None
         float(rng.choice([0.0, 0.0, 0.5, 3.0])),
         int(rng.integers(1, 6)) if rng.random() < 0.5 else None,
         float(rng.choice([0.0, 0.1, 0.4])),
-        bool(rng.random() < 0.5),
+        (overlapped := bool(rng.random() < 0.6)),
         random_growth(rng) if growing and rng.random() < 0.8 else None,
+        overlapped and bool(rng.random() < 0.6),
     )
 
 

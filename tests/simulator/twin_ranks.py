@@ -1,8 +1,4 @@
-"""The twin's ranks: what is waiting, running and cached, and what a rank does in a step.
-
-Slow and obvious: every decode sequence is touched in every step, pages are counted from tokens, the
-running list is walked as vLLM walks it, the prefix tree is a dictionary.
-"""
+"""The twin's ranks: what is waiting, running and cached, and what a rank does in a step, slow and obvious."""
 
 from __future__ import annotations
 
@@ -99,6 +95,19 @@ class Rank:
     peak: int = 0
     refused: Request | None = None  # did not fit, and nothing has changed since
     share: float = 0.0  # conservativeness now
+    known: set[int] | None = None  # who waited when the step before began; None: all count
+    known_free: int = 0  # pages that could be given then
+    left: int = 0  # requests that have left the batch since
+
+    def sees(self, request: Request) -> bool:
+        return self.known is None or request.number in self.known
+
+    def remember(self) -> None:  # for the next plan
+        self.known = {q.number for q in (*self.waiting, *self.loaded)}
+        self.known_free, self.left = self.givable(), 0
+
+    def givable(self) -> int:
+        return self.free() + sum(n.pages for n in self.tree.values() if n.users == 0)
 
     def running(self) -> list[Request]:
         return self.prefilling + self.decoding + self.loading + self.loaded
@@ -114,10 +123,11 @@ class Rank:
         parents = {node.key[:-1] for node in self.tree.values()}
         return [n for n in self.tree.values() if n.users == 0 and n.key not in parents and n.key not in spare]
 
-    def head(self) -> Request:
+    def head(self) -> Request | None:
+        seen = [q for q in self.waiting if self.sees(q)]
         if self.engine.rules.order == "fcfs":
-            return self.waiting[0]
-        return min(self.waiting, key=lambda q: (q.key, q.number))
+            return seen[0] if seen else None
+        return min(seen, key=lambda q: (q.key, q.number), default=None)
 
     def work(self) -> float:
         return float(sum(q.computed + i + 1 for q, tokens in self.shares for i in range(tokens)))
@@ -136,6 +146,7 @@ class Batching:
         self.block, self.split, self.cached, self.eviction = block, split, cached, eviction
         self.releases = self.retractions = self.made = 0
         self.started: list[Request] = []  # loads from host memory
+        self.hidden = 0  # pages that the plan does not know of
 
     # pages
 
@@ -204,9 +215,12 @@ class Batching:
 
     def plan(self, rank: Rank, now: float) -> None:
         rank.shares, rank.active = [], []
+        self.hidden = 0 if rank.known is None else rank.givable() - rank.known_free
         if rank.engine.decode_pool:
-            while rank.waiting and len(rank.decoding) < rank.cap:
-                rank.decoding.append(rank.waiting.pop(0))
+            for request in [q for q in rank.waiting if rank.sees(q)]:
+                if self.places(rank) < rank.cap:
+                    rank.waiting.remove(request)
+                    rank.decoding.append(request)
             rank.active = list(rank.decoding)
         elif rank.engine.rules.mixing == "prefill_first":
             self.prefill(rank, rank.chunk, now)
@@ -224,7 +238,7 @@ class Batching:
             if tokens > 0:
                 rank.shares.append((request, tokens))
                 budget -= tokens
-        while rank.loaded and budget > 0:
+        while rank.loaded and budget > 0 and rank.sees(rank.loaded[0]):
             request = rank.loaded.pop(0)
             rank.prefilling.append(request)
             tokens = min(budget, request.prompt - request.computed)
@@ -232,11 +246,11 @@ class Batching:
             budget -= tokens
         while rank.waiting and budget > 0 and self.places(rank) < rank.cap:
             request = rank.head()
-            if request is rank.refused:
+            if request is None or request is rank.refused:
                 break
             rank.refused = None
             if not self.admit(rank, request):
-                rank.refused = request
+                rank.refused = request if self.hidden == 0 else None
                 break
             rank.waiting.remove(request)
             request.admitted = now if math.isnan(request.admitted) else request.admitted
@@ -250,7 +264,8 @@ class Batching:
             budget -= tokens
 
     def places(self, rank: Rank) -> int:
-        return len(rank.decoding) + len(rank.shares) + len(rank.loading) + len(rank.loaded)
+        left = 0 if rank.known is None else rank.left
+        return len(rank.decoding) + len(rank.shares) + len(rank.loading) + len(rank.loaded) + left
 
     def admit(self, rank: Rank, request: Request) -> bool:
         hits = self.match(rank, request)
@@ -258,7 +273,7 @@ class Batching:
         request.load = sum(key not in rank.tree for key in path)
         pages = self.need(rank, request) - (hits - request.load) * self.block_pages(rank)
         unused = sum(n.pages for n in rank.tree.values() if n.users == 0 and n.key not in path)
-        if pages + self.kept(rank, request) > rank.free() + unused:
+        if pages + self.kept(rank, request) > rank.free() + unused - self.hidden:
             return False
         recalled = [self.from_host(rank, key) for key in path[hits - request.load :]]
         for key in path[: hits - request.load]:
@@ -328,6 +343,8 @@ class Batching:
         request.key = -self.retractions
         rank.refused = None
         rank.waiting.insert(0, request)
+        if rank.known is not None:
+            rank.known.add(request.number)
 
     def decoded(self, rank: Rank) -> None:
         growth = rank.engine.rules.growth

@@ -73,6 +73,7 @@ class _SchedulingInput(_Strict):
     step_overhead_s: float = 0.0
     overlapped: bool = True
     growth: _GrowthInput | None = None
+    plan_ahead: bool = False
 
     def scheduling(self) -> Scheduling:
         growth = None if self.growth is None else KvGrowth(**self.growth.model_dump())

@@ -98,6 +98,7 @@ def surroundings(scenario: Scenario) -> Surroundings:
         router=scenario.problem.search.router,
         closed_loop=scenario.traffic.concurrency is not None,
         equal_inputs=scenario.traffic.scv_input_tokens == 0,
+        plan_ahead=scenario.problem.search.scheduling.plan_ahead,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sympy import Expr, Max, Rational, Symbol
+from sympy import Expr, Integer, Max, Rational, Symbol
 
 from llmopt_optimizer.core.algebra import larger, smaller
 from llmopt_optimizer.core.program import State
@@ -85,6 +85,8 @@ def prefill_formulas(
     ceiling = CLOSED_LOOP_CEILING if around.closed_loop else UTILISATION_CEILING
     mean_s = mean_wait_s(parts.load, parts.service_s, queue, ceiling)
     waits = _wait_statistics(around, mean_s, parts.load, queue)
+    # An engine that plans ahead has planned the next step already when a request finds it busy.
+    ahead_s = smaller(1, parts.load) * parts.step_s if around.plan_ahead else Integer(0)
     used = _used(inputs, parts.batch, parts.step_s, smaller(1, _engine_load(parts, inputs)))
     attributes = (
         {
@@ -93,7 +95,7 @@ def prefill_formulas(
             "load": parts.load,
         }
         | {f"queueing_{statistic}_s": wait for statistic, wait in waits.items()}
-        | {f"ttft_{statistic}_s": wait + parts.service_s for statistic, wait in waits.items()}
+        | {f"ttft_{statistic}_s": wait + ahead_s + parts.service_s for statistic, wait in waits.items()}
         | resource_attributes(inputs, used, frozen.input_tokens)
     )
     return PoolFormulas((), attributes, (fitting(inputs), stable("prefill load", parts.load)))

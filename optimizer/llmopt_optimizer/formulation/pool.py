@@ -50,6 +50,8 @@ class Surroundings:
     closed_loop: bool
     equal_inputs: bool
     """Every request has the same number of input tokens."""
+    plan_ahead: bool = False
+    """A request that comes during a step waits for the one after next."""
 
 
 @dataclass(frozen=True, slots=True)

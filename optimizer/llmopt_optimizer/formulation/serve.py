@@ -48,7 +48,7 @@ def serve_formulas(inputs: PoolInputs, around: Surroundings) -> PoolFormulas:
     """Everything that a system reads of an aggregated pool."""
     pool, frozen = inputs.symbols, around.frozen
     batch = Symbol("serve_decode_batch", positive=True)
-    parts = serving(inputs.law, pool, frozen, batch)
+    parts = serving(inputs.law, pool, frozen, batch, plan_ahead=around.plan_ahead)
     waits = _waits(inputs, around, parts)
     inside = smaller(waits.slots_of_rank, pool.chunk_tokens - 1)
     equation = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Expr, Float, Symbol, exp
+from sympy import Expr, Float, Rational, Symbol, exp
 
 from llmopt_calibration.step import StepLaw
 from llmopt_optimizer.core.algebra import larger, smaller
@@ -43,7 +43,7 @@ class Serving:
     prefill_s: Expr
     """Time to compute a prompt once its turn has come."""
     residual_s: Expr
-    """Mean rest of the step in progress when a request arrives."""
+    """Mean time from a request's arrival to the first step that could hold it."""
     decoding: Batch
     mixed: Batch
 
@@ -56,8 +56,13 @@ def smallest_batch(frozen: FrozenSymbols) -> Expr:
     return _IDLE_BATCH * smaller(1, frozen.decode_tokens)
 
 
-def serving(law: StepLaw, pool: PoolSymbols, frozen: FrozenSymbols, batch: Symbol) -> Serving:
-    """The formulas of an aggregated pool whose ranks hold `batch` decoding sequences on average."""
+def serving(
+    law: StepLaw, pool: PoolSymbols, frozen: FrozenSymbols, batch: Symbol, *, plan_ahead: bool = False
+) -> Serving:
+    """The formulas of an aggregated pool whose ranks hold `batch` decoding sequences on average.
+
+    An engine that plans ahead has planned the next step already when a request arrives during one.
+    """
     computed = frozen.input_tokens - frozen.hit_tokens
     chunks = larger(1, computed / (pool.chunk_tokens - batch))
     share = smaller(1, batch * chunks / frozen.decode_tokens)
@@ -84,7 +89,7 @@ def serving(law: StepLaw, pool: PoolSymbols, frozen: FrozenSymbols, batch: Symbo
         step_s=step_s,
         rank_rate_per_s=batch / (frozen.decode_tokens * step_s),
         prefill_s=chunks * mixed_s,
-        residual_s=step_s / 2 * (1 - exp(-batch)),
+        residual_s=step_s * (Rational(1, 2) + int(plan_ahead)) * (1 - exp(-batch)),
         decoding=decoding,
         mixed=mixed,
     )

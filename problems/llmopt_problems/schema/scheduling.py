@@ -1,7 +1,7 @@
 """How engines choose the work of a step: settings of `search.scheduling`, no decisions.
 
-The formulas of the optimizer know one scheduling, decodes first in one queue; what another one does is
-measured by simulation, which decides.
+The formulas of the optimizer know one scheduling, decodes first in one queue, planned ahead or not; what
+another one does is measured by simulation, which decides.
 """
 
 from __future__ import annotations
@@ -108,6 +108,11 @@ class SchedulingSettings(BaseModel):
         default=_SCHEDULING.overlapped,
         description="Whether that time runs beside the step before, or the accelerator waits for it.",
     )
+    plan_ahead: bool = Field(
+        default=_SCHEDULING.plan_ahead,
+        description="Whether a step is planned while the one before runs: a request that comes during a step "
+        "waits for the one after next (vLLM async scheduling, SGLang overlap schedule).",
+    )
     kv_growth: GrowthSettings | None = Field(
         default=None, description="Pages as sequences grow; default: for the whole request at admission."
     )
@@ -121,6 +126,17 @@ class SchedulingSettings(BaseModel):
                 "priorities-unused",
                 "set order: priority or remove priorities",
                 ("priorities",),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ahead_is_overlapped(self) -> Self:
+        if self.plan_ahead and not self.overlapped:
+            raise RuleError(
+                "steps are planned while the one before runs, and the accelerator waits for the planning",
+                "plan-ahead-overlapped",
+                "remove overlapped: false or plan_ahead",
+                ("plan_ahead",),
             )
         return self
 
@@ -147,6 +163,7 @@ class SchedulingSettings(BaseModel):
             window_requests=self.window_requests,
             step_overhead_s=self.step_overhead_s,
             overlapped=self.overlapped,
+            plan_ahead=self.plan_ahead,
             growth=self.kv_growth.growth() if self.kv_growth is not None else None,
         )
 

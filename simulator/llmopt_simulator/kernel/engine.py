@@ -14,6 +14,7 @@ import numpy as np
 from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop, set_event
+from llmopt_simulator.kernel.foresight import has_unseen, see_all, see_waiting, waiting_requests
 from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
 from llmopt_simulator.kernel.kv_transfer import stream_step
 from llmopt_simulator.kernel.laws import Laws, PoolLaw
@@ -26,7 +27,7 @@ from llmopt_simulator.kernel.recording import (
     record_steps,
 )
 from llmopt_simulator.kernel.running import next_completion, running_requests
-from llmopt_simulator.kernel.scheduler import join_decode, may_admit, plan_step
+from llmopt_simulator.kernel.scheduler import join_decode, may_admit_next, plan_step
 from llmopt_simulator.kernel.speculation import forget_step, tokens_of_step
 from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
 
@@ -136,9 +137,10 @@ def _cut_run(s: State, e: int, now_s: float) -> None:
     steps = engine.run_done
     while s.run_ends_s[e, steps] < now_s:
         steps += 1
-    if steps + 1 < engine.run_steps:
-        engine.run_steps = steps + 1
-        set_event(s, e, s.run_ends_s[e, steps])
+    stop = steps + 1 + engine.ahead  # the step in progress, and the one that is planned already
+    if stop < engine.run_steps:
+        engine.run_steps = stop
+        set_event(s, e, s.run_ends_s[e, stop - 1])
 
 
 @inner
@@ -149,15 +151,31 @@ def _start(s: State, laws: Laws, e: int, now_s: float) -> None:
         return
     if engine.window_s > 0.0 and _gathers(s, e, now_s):
         return
+    for _ in range(2):  # with what was known when the step before began; if that is nothing, with all
+        sees_all = engine.seen_s == np.inf
+        if sees_all:
+            see_all(s, e)
+        _plan_ranks(s, e, now_s)
+        engine.seen_s = np.inf
+        if engine.tokens > 0 or sees_all:
+            break
+    see_all(s, e)
+    if engine.tokens > 0:
+        _plan_run(s, laws, e, now_s)
+
+
+@inner
+def _plan_ranks(s: State, e: int, now_s: float) -> None:
+    engine = s.engines[e]
     for r in range(engine.rank_start, engine.rank_stop):
         note_pages(s, r)
+        if engine.ahead:
+            see_waiting(s, r)
         if engine.pool == 0:
             plan_step(s, r, now_s)
         else:
             _join_waiting(s, r)
     _combine_ranks(s, e)
-    if engine.tokens > 0:
-        _plan_run(s, laws, e, now_s)
 
 
 @apart
@@ -165,7 +183,7 @@ def _gathers(s: State, e: int, now_s: float) -> bool:
     """Whether an engine that has no running request waits for more of them to start together."""
     engine, waiting, running = s.engines[e], 0, 0
     for r in range(engine.rank_start, engine.rank_stop):
-        waiting += s.queues[r].count
+        waiting += waiting_requests(s, r)
         running += running_requests(s, r)
     if running > 0 or waiting == 0:
         return False
@@ -179,7 +197,7 @@ def _gathers(s: State, e: int, now_s: float) -> bool:
 @inner
 def _join_waiting(s: State, r: int) -> None:
     rank = s.ranks[r]
-    while s.queues[r].count > 0 and rank.decodes < rank.batch_cap:
+    while s.queues[r].count > 0 and rank.decodes + rank.unseen_places < rank.batch_cap:
         join_decode(s, r, pop(s, r))
     rank.step_decodes = rank.decodes
 
@@ -254,7 +272,7 @@ def _steps_until_change(s: State, e: int) -> int:
     if engine.prefill > 0:
         return 1
     for r in range(engine.rank_start, engine.rank_stop):
-        if engine.pool == 0 and may_admit(s, r):
+        if (engine.pool == 0 and may_admit_next(s, r)) or (engine.ahead and has_unseen(s, r)):
             return 1
         if s.ranks[r].step_decodes > 0:
             steps = min(steps, next_completion(s, r))

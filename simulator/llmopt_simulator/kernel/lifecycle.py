@@ -14,6 +14,13 @@ from llmopt_simulator.kernel.compiling import apart, inner
 from llmopt_simulator.kernel.contest import change_outstanding, note_pages
 from llmopt_simulator.kernel.engine import wake
 from llmopt_simulator.kernel.events import first, pop, push, set_event
+from llmopt_simulator.kernel.foresight import (
+    come_to_wait,
+    count_pages,
+    note_given,
+    note_step,
+    waiting_requests,
+)
 from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
 from llmopt_simulator.kernel.kv_transfer import begin_transfer, end_stream, enter_links, release_last_layer
 from llmopt_simulator.kernel.links import end_flow
@@ -40,7 +47,7 @@ from llmopt_simulator.kernel.state import (
     REJECTED,
     State,
 )
-from llmopt_simulator.kernel.waiting import enqueue, loaded_queue
+from llmopt_simulator.kernel.waiting import loaded_queue
 
 
 @inner
@@ -60,7 +67,7 @@ def arrive(s: State, now_s: float) -> None:
 def _arrive_at_router(s: State, request: int, now_s: float) -> None:
     """Wait in the central queue; it is full only when every rank has as many as its batch holds."""
     shortest = s.ranks[shortest_queue(s)]
-    if shortest.outstanding >= shortest.batch_cap and _is_full(s, _central_queue(s)):
+    if shortest.outstanding >= shortest.batch_cap and _central_queue_is_full(s):
         _turn_away(s, request, now_s)
         return
     count_requests(s, now_s, 1)
@@ -70,7 +77,7 @@ def _arrive_at_router(s: State, request: int, now_s: float) -> None:
 
 @inner
 def _arrive_at_rank(s: State, r: int, request: int, now_s: float) -> None:
-    if _is_full(s, r):
+    if waiting_requests(s, r) >= s.settings[0].queue_limit:
         _turn_away(s, request, now_s)
         return
     count_requests(s, now_s, 1)
@@ -78,8 +85,8 @@ def _arrive_at_rank(s: State, r: int, request: int, now_s: float) -> None:
 
 
 @inner
-def _is_full(s: State, queue: int) -> bool:
-    return s.queues[queue].count >= s.settings[0].queue_limit
+def _central_queue_is_full(s: State) -> bool:
+    return s.queues[_central_queue(s)].count >= s.settings[0].queue_limit
 
 
 @inner
@@ -105,13 +112,22 @@ def end_steps(s: State, e: int, now_s: float) -> None:
         wake(s, e, now_s)
         return
     engine.busy = 0
+    note_step(s, e)
     wake(s, e, now_s)
     for r in range(engine.rank_start, engine.rank_stop):
         note_pages(s, r)
+        pages, places = count_pages(s, r), _places(s, r)
         while s.ranks[r].decodes > 0 and next_completion(s, r) == 0:
             _end_decode(s, r, now_s)
         for _ in range(complete_prefills(s, r, now_s)):
             _leave_prefill(s, r, now_s)
+        note_given(s, r, pages, places - _places(s, r))
+
+
+@inner
+def _places(s: State, r: int) -> int:
+    """Places that are taken in the batch of a rank."""
+    return s.ranks[r].decodes + s.queues[s.settings[0].ranks + r].count
 
 
 @apart
@@ -136,6 +152,7 @@ def complete_flow(s: State, now_s: float) -> None:
         _deliver(s, request, now_s)
         return
     r = s.requests[request].rank
+    s.requests[request].queued_s = now_s
     push(s, loaded_queue(s, r), request)
     wake(s, s.ranks[r].engine, now_s)
 
@@ -146,15 +163,16 @@ def _deliver(s: State, request: int, now_s: float) -> None:
     q = s.requests[request]
     q.first_token_s = q.token_s = now_s
     sender, receiver = q.rank, q.decode_rank
+    pages = count_pages(s, sender)
     release(s, sender, request, 0)
+    note_given(s, sender, pages, 0)
     note_pages(s, sender)
     s.ranks[sender].full = False
     wake(s, s.ranks[sender].engine, now_s)
     if q.output_tokens == 1:
         _finish(s, request, now_s)
         return
-    push(s, receiver, request)
-    _wake_for(s, receiver, request, now_s)
+    _wait_at(s, receiver, request, now_s)
 
 
 @inner
@@ -181,16 +199,13 @@ def _assign(s: State, r: int, request: int, now_s: float) -> None:
     s.requests[request].rank = r
     change_outstanding(s, r, 1)
     s.ranks[r].wanted_pages += front_pages(s, r, request)
-    enqueue(s, r, request)
-    _wake_for(s, r, request, now_s)
+    _wait_at(s, r, request, now_s)
 
 
 @inner
-def _wake_for(s: State, r: int, request: int, now_s: float) -> None:
-    """A request has come to wait at rank `r`; behind others it only matters to an engine that gathers."""
-    first_of_all = s.queues[r].head == request
-    if first_of_all:
-        s.ranks[r].full = False
+def _wait_at(s: State, r: int, request: int, now_s: float) -> None:
+    """A request comes to wait at rank `r`; behind others it only matters to an engine that gathers."""
+    first_of_all = come_to_wait(s, r, request, now_s)
     if first_of_all or s.engines[s.ranks[r].engine].busy == 0:
         wake(s, s.ranks[r].engine, now_s)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import first, pop, push
+from llmopt_simulator.kernel.foresight import is_seen, waiting_requests
 from llmopt_simulator.kernel.growth import enter_growth, make_room, pages_of, take_pages
 from llmopt_simulator.kernel.kv_transfer import begin_load
 from llmopt_simulator.kernel.prefix_cache import (
@@ -90,16 +91,22 @@ def plan_step(s: State, r: int, now_s: float) -> None:
 
 
 @inner
-def may_admit(s: State, r: int) -> bool:
-    """Whether the first waiting request of a rank may be admitted in the next step."""
+def may_admit(s: State, r: int, waiting: int, unseen_places: int) -> bool:
+    """Whether the first of `waiting` requests of a rank may be admitted, `unseen_places` being taken."""
     rank = s.ranks[r]
     taken = 0 if rank.prefill_first else rank.decodes * rank.verify
     return (
         not rank.full
-        and s.queues[r].count > 0
-        and rank.decodes + rank.chunks + rank.loading < rank.batch_cap
+        and waiting > 0
+        and rank.decodes + rank.chunks + rank.loading + unseen_places < rank.batch_cap
         and taken + rank.step_tokens < rank.chunk_tokens
     )
+
+
+@inner
+def may_admit_next(s: State, r: int) -> bool:
+    """Whether the step after the planned one may admit a request."""
+    return may_admit(s, r, waiting_requests(s, r), 0)
 
 
 @inner
@@ -108,12 +115,12 @@ def _plan_prefill(s: State, r: int, taken: int, now_s: float) -> None:
     rank, prefill = s.ranks[r], s.settings[0].ranks + r
     if s.queues[prefill].count > 0:
         _take_chunk(s, r, first(s, prefill), taken)
-    while s.queues[loaded_queue(s, r)].count > 0 and taken + rank.step_tokens < rank.chunk_tokens:
+    while _may_take_loaded(s, r, taken):
         rank.loading -= 1
         _start_prefill(s, r, pop(s, loaded_queue(s, r)), taken)
-    while may_admit(s, r):
+    while may_admit(s, r, s.queues[r].count, rank.unseen_places):
         if not _admit(s, r, first(s, r)):
-            rank.full = True
+            rank.full = rank.unseen_pages == 0
             break
         request = dequeue(s, r)
         if np.isnan(s.requests[request].admitted_s):
@@ -122,6 +129,17 @@ def _plan_prefill(s: State, r: int, taken: int, now_s: float) -> None:
             begin_load(s, r, request, now_s)
         else:
             _start_prefill(s, r, request, taken)
+
+
+@inner
+def _may_take_loaded(s: State, r: int, taken: int) -> bool:
+    """Whether a request whose hits have come from host memory may prefill."""
+    queue, rank = loaded_queue(s, r), s.ranks[r]
+    return (
+        s.queues[queue].count > 0
+        and taken + rank.step_tokens < rank.chunk_tokens
+        and is_seen(s, r, first(s, queue))
+    )
 
 
 @inner
@@ -139,7 +157,7 @@ def _admit(s: State, r: int, request: int) -> bool:
     loads = blocks_on_host(s, hits)
     pages = total - (hits - loads) * rank.block_pages
     unused = unused_in_path(s, hits - loads)
-    available = rank.free_pages + rank.evictable_pages - unused * rank.block_pages
+    available = rank.free_pages + rank.evictable_pages - rank.unseen_pages - unused * rank.block_pages
     if pages + (_kept_pages(s, r, request) - total if rank.grows else 0) > available:
         return False
     lock_path(s, r, hits)

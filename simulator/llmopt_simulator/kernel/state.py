@@ -93,6 +93,7 @@ REQUEST: Final = np.dtype(
         ("first_token_s", "f8"),
         ("finish_s", "f8"),
         ("link_s", "f8"),  # when its KV transfer has been set up
+        ("queued_s", "f8"),  # when it came to wait where it waits
         ("streams", "?"),  # it is sent while prefill computes it
         ("step_tokens", "i8"),  # of its prefill, in the latest step that had any
         ("blocks_start", "i8"),
@@ -173,6 +174,8 @@ RANK: Final = np.dtype(
         ("granule", "i8"),
         ("prefill_first", "?"),
         ("ordered", "?"),
+        ("unseen_pages", "i8"),  # given back since the step before began,
+        ("unseen_places", "i8"),  # and places in the batch: see `foresight`
         ("full", "?"),  # the first waiting request did not fit, and nothing has changed since
         ("grows", "?"),
         ("spare_page", "?"),
@@ -226,6 +229,8 @@ ENGINE: Final = np.dtype(
         ("opened_s", "f8"),  # when the window opened, infinite while none is open
         ("overhead_s", "f8"),
         ("overlapped", "?"),
+        ("ahead", "?"),  # plans a step when the one before begins
+        ("seen_s", "f8"),  # requests that came later are not in the next plan; infinite: all are
     ],
     align=True,
 )
@@ -282,7 +287,8 @@ class State(NamedTuple):
     engines: Records
     queues: Records
     """Waiting at rank r: r; in prefill at rank r: ranks + r; loaded from host memory at rank r: 2 ranks + r;
-    then central and dispatch."""
+    then central and dispatch; then, of every rank, those that have come since its engine planned the next
+    step."""
     nodes: Records
     leaves: NDArray[np.int64]
     """Heaps of every rank: nodes that may be evicted, see `eviction`."""
