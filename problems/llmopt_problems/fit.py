@@ -13,7 +13,7 @@ from .errors import Fault, ProblemError, RuleError
 from .hardware.spec import AcceleratorSpec
 from .models.facts import weight_bytes
 from .models.spec import ModelSpec
-from .schema import Problem
+from .schema import AnyProblem, ClusterProblem, Problem
 from .schema.resources import AcceleratorOffer
 from .schema.speculation import LOOKUP, MTP
 from .traffic import TrafficSummary, longest_request
@@ -27,8 +27,18 @@ def model_of(problem: Problem) -> ModelSpec:
     return catalog.model(problem.model.name)
 
 
-def unfit(problem: Problem) -> Iterator[RuleError]:
+def unfit(problem: AnyProblem) -> Iterator[RuleError]:
     """Every rule of this module that the problem breaks, with the place of the value at fault."""
+    yield from _unfit(problem if isinstance(problem, Problem) else _deployment(problem))
+
+
+def _deployment(problem: ClusterProblem) -> Problem:
+    """The deployment problem of a cluster's largest group: it has the sections that faults point at."""
+    first = problem.hardware.accelerators[0]
+    return problem.group_problem(first, 1.0).model_copy(update={"hardware": problem.hardware})
+
+
+def _unfit(problem: Problem) -> Iterator[RuleError]:
     model = model_of(problem)
     precision = problem.model.weights
     needed = weight_bytes(model, model.native_weights if precision == "native" else precision)

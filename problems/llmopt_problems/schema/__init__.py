@@ -1,6 +1,8 @@
 """The schema of a problem file. `Problem` is the whole; its sections are exported for annotations."""
 
+from .cluster import ClusterProblem, Requests
 from .domains import CountDomain, CountRange, domain_of
+from .kinds import KINDS, AnyProblem, TaggedProblem
 from .problem import Limits, Problem, Verification
 from .resources import AcceleratorOffer, Engine, Hardware, ModelChoice
 from .scheduling import GrowthSettings, SchedulingSettings
@@ -36,10 +38,13 @@ from .traffic import (
 )
 
 __all__ = [
+    "KINDS",
     "AcceleratorOffer",
+    "AnyProblem",
     "BatchArrivals",
     "CacheSettings",
     "ClosedLoop",
+    "ClusterProblem",
     "ConstantLength",
     "Conversation",
     "CountDomain",
@@ -64,6 +69,7 @@ __all__ = [
     "PoissonArrivals",
     "Problem",
     "RequestClass",
+    "Requests",
     "RoutingSettings",
     "SchedulingSettings",
     "Search",
@@ -71,6 +77,7 @@ __all__ = [
     "SharedPrefix",
     "SinusoidArrivals",
     "SpeculationSettings",
+    "TaggedProblem",
     "TraceArrivals",
     "Traffic",
     "UniformLength",
