@@ -17,22 +17,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmopt_optimizer import symbolic as symbolic
-    from llmopt_optimizer.answer import Answer
+    from llmopt_optimizer.answer import Answer, Plan
     from llmopt_optimizer.loop import Simulation
     from llmopt_optimizer.result import Progress
-    from llmopt_problems import Problem
+    from llmopt_problems import AnyProblem, Problem
     from llmopt_problems import catalog as catalog
     from llmopt_problems.deployment import Deployment
+    from llmopt_problems.schema import PlanProblem
 
-__all__ = ["catalog", "load", "simulate", "solve", "symbolic"]
+__all__ = ["catalog", "load", "load_any", "plan", "simulate", "solve", "symbolic"]
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Problem:
-    """The problem in a file, or the bundled example of that name, with `path=value` overrides applied.
+    """The deployment problem in a file, or the bundled example of that name, with overrides applied.
 
-    Raises `llmopt_problems.errors.ProblemError`, whose text says what is wrong, where, and what to do.
+    Raises `llmopt_problems.errors.ProblemError`, whose text says what is wrong, where, and what to do; also
+    for a problem of another kind, which `load_any` reads.
     """
     from llmopt_problems import load as load_problem
+
+    return load_problem(path, overrides)
+
+
+def load_any(path: str | Path, overrides: Sequence[str] = ()) -> AnyProblem:
+    """The problem in a file, whatever its `kind`; otherwise as `load`."""
+    from llmopt_problems import load_any as load_problem
 
     return load_problem(path, overrides)
 
@@ -43,6 +52,14 @@ def solve(problem: Problem, progress: Callable[[Progress], None] | None = None) 
     from llmopt_optimizer.loop import solve_problem
 
     return Answer(problem, solve_problem(problem, progress=progress))
+
+
+def plan(problem: PlanProblem, progress: Callable[[Progress], None] | None = None) -> Plan:
+    """The best verified plan of a problem that asks for many groups: `mixed` or `sizing`."""
+    from llmopt_optimizer.answer import Plan
+    from llmopt_optimizer.fleet.solve import solve_plan
+
+    return Plan(problem, solve_plan(problem, progress=progress))
 
 
 def simulate(problem: Problem, deployment: Deployment | str) -> Simulation:

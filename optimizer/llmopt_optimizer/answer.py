@@ -15,7 +15,9 @@ from llmopt_optimizer.result import Point, Result, Status
 if TYPE_CHECKING:
     import pandas as pd
 
+    from llmopt_optimizer.fleet.plan import PlanResult
     from llmopt_problems import Problem
+    from llmopt_problems.schema import PlanProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +70,38 @@ class Answer:
         """The printed table, plain and 120 columns wide."""
         text = StringIO()
         print_result(self.result, console_for(text))
+        return text.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A solved problem of many groups. Printing it gives the text of the command line."""
+
+    problem: PlanProblem
+    result: PlanResult
+
+    @property
+    def status(self) -> Status:
+        """How the plan may be read: proven, feasible, infeasible or failed."""
+        return self.result.status
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """One row for the equal groups of each time slot: the content of `plan.csv`."""
+        from llmopt_optimizer.output import plan_frames
+
+        return plan_frames.groups(self.result)
+
+    def write(self, directory: str | Path) -> tuple[Path, ...]:
+        """Write `plan.csv` and `plan.json` into `directory`, and give their paths."""
+        from llmopt_optimizer.output.plan_files import write_plan
+
+        return write_plan(self.result, self.problem, directory)
+
+    def __str__(self) -> str:
+        """The printed text, plain and 120 columns wide."""
+        from llmopt_optimizer.output.plan_text import print_plan
+
+        text = StringIO()
+        print_plan(self.result, console_for(text))
         return text.getvalue()

@@ -6,23 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from llmopt_problems import examples, load
+from llmopt_problems import examples, load, load_any
 from llmopt_problems.schema import TraceArrivals
 from llmopt_problems.traces.synthesize import synthesize
 from llmopt_problems.traffic import sample, traffic_summary
 
 
 def test_the_bundled_problems_are_these() -> None:
-    assert examples.names() == ("deepseek_r1_h200", "prefix_trace", "quickstart")
+    assert examples.names() == (
+        "deepseek_r1_h200",
+        "mixed_h200",
+        "prefix_trace",
+        "quickstart",
+        "sizing_two_types",
+    )
     with pytest.raises(KeyError):
         examples.path("nothing")
 
 
 @pytest.mark.parametrize("name", examples.names())
-def test_a_bundled_problem_loads_by_name_and_can_be_drawn(name: str) -> None:
-    problem = load(name)
-    assert problem == load(examples.path(name))
+def test_a_bundled_problem_loads_by_name(name: str) -> None:
+    problem = load_any(name)
+    assert problem == load_any(examples.path(name))
     assert problem.name == name
+
+
+@pytest.mark.parametrize("name", ["deepseek_r1_h200", "prefix_trace", "quickstart"])
+def test_a_bundled_deployment_can_be_drawn(name: str) -> None:
+    problem = load(name)
     assert len(sample(problem.traffic, 50, problem.verification.seed).requests) == 50
     assert examples.path(name).read_text().startswith("# ")
 

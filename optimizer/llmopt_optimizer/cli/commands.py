@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from llmopt_optimizer.cli.outcome import ExitCode
-from llmopt_problems import Problem, load
+from llmopt_problems import AnyProblem, Problem, load, load_any
 
 REPORT = "report.html"
 
@@ -40,15 +40,19 @@ class Inputs:
         return cls(problem, (*(overrides or ()), *seeds, *limits, *folders))
 
     def load(self) -> Problem:
-        """The checked problem; raises `ProblemError`."""
+        """The checked problem of one deployment; raises `ProblemError`."""
         return load(self.problem, self.overrides)
+
+    def load_any(self) -> AnyProblem:
+        """The checked problem, whatever its kind; raises `ProblemError`."""
+        return load_any(self.problem, self.overrides)
 
 
 def run_check(inputs: Inputs) -> ExitCode:
     """Read the problem and say in a few lines what was understood."""
-    from llmopt_optimizer.output.summary import problem_summary
+    from llmopt_optimizer.output.summary import any_summary
 
-    print(problem_summary(inputs.load()))
+    print(any_summary(inputs.load_any()))
     return ExitCode.SOLVED
 
 

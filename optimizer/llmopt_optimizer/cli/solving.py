@@ -26,12 +26,13 @@ from llmopt_problems import Problem
 STATE = "state"
 FREE = ("limits", "name")
 """What may differ between a search and its resumption."""
-_CODES = {
+CODES = {
     Status.PROVEN: ExitCode.SOLVED,
     Status.FEASIBLE: ExitCode.SOLVED,
     Status.INFEASIBLE: ExitCode.INFEASIBLE,
     Status.FAILED: ExitCode.FAILED,
 }
+"""What the shell learns of a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,11 @@ def run_solve(inputs: Inputs, keeping: Keeping, *, as_json: bool, quiet: bool) -
     from llmopt_optimizer.loop import solve_problem
     from llmopt_optimizer.loop.solve import SolveInterrupted
 
-    problem = inputs.load()
+    problem = inputs.load_any()
+    if not isinstance(problem, Problem):
+        from llmopt_optimizer.cli.planning import run_plan
+
+        return run_plan(problem, keeping, as_json=as_json, quiet=quiet)
     _opened(keeping, problem)
     try:
         with progress_shown(quiet) as tell:
@@ -79,7 +84,7 @@ def run_solve(inputs: Inputs, keeping: Keeping, *, as_json: bool, quiet: bool) -
         from llmopt_optimizer.cli.reporting import write_report
 
         write_report(result, problem, keeping.out / REPORT)
-    return _CODES[result.status]
+    return CODES[result.status]
 
 
 def _opened(keeping: Keeping, problem: Problem) -> None:

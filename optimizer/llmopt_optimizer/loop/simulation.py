@@ -60,6 +60,7 @@ class Simulations:
     """Hashes of the workloads drawn so far, by seed."""
     runs: int = 0
     """Replications simulated, those found in the store left out."""
+    most_factor: int = MOST_REPLICATIONS_FACTOR
     stopped: Event = field(default_factory=Event)
     """Set by whoever wants no more simulations: the next replication raises `StoppedError`."""
 
@@ -115,7 +116,7 @@ class Simulations:
 
     def _decided(self, deployment: Deployment) -> Observation:
         asked = self.bench.scenario.problem.verification
-        most = MOST_REPLICATIONS_FACTOR * asked.replications
+        most = self.most_factor * asked.replications
         looks = Looks(asked.replications, most, asked.confidence)
         evidence = look_until(_is_decided, self._replication(deployment), self.levels, looks, asked.seed)
         return observation(self.bench, deployment, evidence)

@@ -97,11 +97,12 @@ def _decisions(deployment: Deployment) -> dict[str, Cell]:
         "gpus": deployment.gpus,
     }
     for pool in deployment.pools:
-        row |= {f"{pool.role}_{name}": value for name, value in _pool_decisions(pool).items()}
+        row |= {f"{pool.role}_{name}": value for name, value in pool_decisions(pool).items()}
     return row
 
 
-def _pool_decisions(pool: PoolDeployment) -> dict[str, Cell]:
+def pool_decisions(pool: PoolDeployment) -> dict[str, Cell]:
+    """The decisions of a pool by name, as the columns of result files call them."""
     return {
         "accelerator": pool.accelerator,
         **asdict(pool.layout),

@@ -81,7 +81,7 @@ def _recommendation(result: Result) -> Iterator[RenderableType]:
 
 
 def _metrics(point: Point, names: Iterable[str]) -> Table:
-    table = _grid("metric", "predicted", "simulated", "interval")
+    table = grid("metric", "predicted", "simulated", "interval")
     for name in names:
         estimate = point.simulated.get(name)
         predicted = fmt.metric_value(name, point.predicted.get(name, float("nan")))
@@ -95,7 +95,7 @@ def _latencies(point: Point, spread: Mapping[str, tuple[str, str]]) -> Table:
     """Latencies down, statistics across, `predicted | simulated` in each cell."""
     cells = {parts: _compared(name, point) for name, parts in spread.items()}
     statistics = [statistic for statistic in STATISTICS if any(statistic == found for _, found in cells)]
-    table = _grid("predicted | simulated", *statistics)
+    table = grid("predicted | simulated", *statistics)
     for latency in dict.fromkeys(latency for latency, _ in cells):
         row = [cells.get((latency, statistic), fmt.ABSENT) for statistic in statistics]
         table.add_row(fmt.metric_label(latency), *row)
@@ -105,7 +105,7 @@ def _latencies(point: Point, spread: Mapping[str, tuple[str, str]]) -> Table:
 def _front(result: Result) -> Iterator[RenderableType]:
     noun = "deployment" if len(result.front) == 1 else "deployments"
     labels = [f"{fmt.metric_label(name)}\npredicted | simulated" for name in result.objectives]
-    numbers = _grid("#", "GPUs", *labels, "gap", "binding")
+    numbers = grid("#", "GPUs", *labels, "gap", "binding")
     launches = Table.grid(padding=(0, 1))
     for index, point in enumerate(result.front, start=1):
         compared = [_compared(name, point) for name in result.objectives]
@@ -127,9 +127,9 @@ def _compared(name: str, point: Point) -> str:
 def _infeasibility(result: Result) -> Iterator[RenderableType]:
     if result.conflicts:
         yield Text("\nThese limits cannot hold together", style="bold")
-        yield _list(Text(conflict) for conflict in result.conflicts)
+        yield bulleted(Text(conflict) for conflict in result.conflicts)
     if result.relaxations:
-        table = _grid("limit", "asked", "would be feasible at")
+        table = grid("limit", "asked", "would be feasible at")
         for change in result.relaxations:
             needed = "no value alone" if change.needed is None else fmt.with_unit(change.needed, change.unit)
             table.add_row(change.limit, fmt.with_unit(change.asked, change.unit), needed)
@@ -147,7 +147,7 @@ def _cut(result: Result) -> Iterator[RenderableType]:
     if len(result.cut) > SHOWN_CUTS:
         reasons.append(Text(f"and {len(result.cut) - SHOWN_CUTS} more in result.json"))
     yield Text(f"\nRefused by simulation: {len(result.cut)}", style="bold")
-    yield _list(reasons)
+    yield bulleted(reasons)
 
 
 def _reason(point: Point) -> str:
@@ -171,13 +171,13 @@ def _proof(result: Result) -> Iterator[RenderableType]:
     if facts:
         yield Text(f"\nProof: {', '.join(facts)}", style="bold")
     if result.checks:
-        yield _list(_check(check) for check in result.checks)
+        yield bulleted(check_text(check) for check in result.checks)
     if result.provenance:
         yield Text("\nStep times come from", style="bold")
-        yield _list(Text(line) for line in _provenance(result))
+        yield bulleted(Text(line) for line in _provenance(result))
 
 
-def _check(check: Check) -> Text:
+def check_text(check: Check) -> Text:
     verdict = ("passed", "green") if check.passed else ("FAILED", "bold red")
     return Text.assemble(verdict, f"  {check.name}: {check.detail}" if check.detail else f"  {check.name}")
 
@@ -196,7 +196,7 @@ def _provenance(result: Result) -> Iterator[str]:
     return (f"{basis}: {', '.join(families)}" for basis, families in grouped.items())
 
 
-def _list(lines: Iterable[Text]) -> RenderableType:
+def bulleted(lines: Iterable[Text]) -> RenderableType:
     """Bulleted lines that wrap under themselves."""
     bullets = Table.grid(padding=(0, 1))
     for line in lines:
@@ -204,7 +204,7 @@ def _list(lines: Iterable[Text]) -> RenderableType:
     return Padding(bullets, (0, 0, 0, 2))
 
 
-def _grid(*columns: str) -> Table:
+def grid(*columns: str) -> Table:
     """A table without lines; where the terminal is narrow, cells wrap between words and lose nothing."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:

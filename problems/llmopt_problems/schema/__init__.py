@@ -2,7 +2,7 @@
 
 from .cluster import ClusterProblem, Requests
 from .domains import CountDomain, CountRange, domain_of
-from .kinds import KINDS, AnyProblem, TaggedProblem
+from .kinds import KINDS, AnyProblem, PlanProblem, TaggedProblem
 from .problem import Limits, Problem, Verification
 from .resources import AcceleratorOffer, Engine, Hardware, ModelChoice
 from .scheduling import GrowthSettings, SchedulingSettings
@@ -66,6 +66,7 @@ __all__ = [
     "Objective",
     "OnOffArrivals",
     "OpenArrivals",
+    "PlanProblem",
     "PoissonArrivals",
     "Problem",
     "RequestClass",

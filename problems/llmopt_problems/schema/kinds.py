@@ -11,7 +11,10 @@ from pydantic import Field
 from .cluster import ClusterProblem
 from .problem import Problem
 
-AnyProblem: TypeAlias = Problem | ClusterProblem
+PlanProblem: TypeAlias = ClusterProblem
+"""A problem whose answer is a plan of many groups."""
+
+AnyProblem: TypeAlias = Problem | PlanProblem
 """A problem file of any kind."""
 
 TaggedProblem = Annotated[AnyProblem, Field(discriminator="kind")]
