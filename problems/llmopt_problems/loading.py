@@ -79,7 +79,7 @@ def _section(root: Node) -> type[AnyProblem]:
 def json_schema() -> dict[str, Any]:
     """The published JSON Schema of a problem file."""
     schema: dict[str, Any] = TypeAdapter(TaggedProblem).json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Problem", **schema}
 
 
 def _source(path: Path) -> Path:
