@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .asking import check, export, schema, solve
+from .asking import check, export, graph, schema, solve
 from .measuring import calibrate, profile, validate
 from .outcome import EXIT_CODES_HELP
 from .reading import explain, launch, report
@@ -17,7 +17,7 @@ from .running import simulate
 from .studying import catalog, import_file, layers
 
 COMMANDS = (
-    *(solve, explain, simulate, check, export, schema, validate, report, launch),
+    *(solve, explain, simulate, check, export, graph, schema, validate, report, launch),
     *(calibrate, profile, layers, catalog),
 )
 

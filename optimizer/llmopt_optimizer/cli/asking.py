@@ -1,4 +1,4 @@
-"""The commands that read a problem: solve it, check it, export it, tell its schema."""
+"""The commands that read a problem: solve it, check it, export it, draw its metrics, tell its schema."""
 
 from __future__ import annotations
 
@@ -82,5 +82,47 @@ def schema(debug: Debug = False) -> None:
         from .commands import run_schema
 
         return run_schema()
+
+    finish(work, debug)
+
+
+def graph(
+    problem: Problem,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", help="E.g. ttft_p95_s; default: objectives and levels."),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option("--mode", metavar="[aggregated|disaggregated]", help="Default: the first.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="DEPLOYMENT", help="Put numbers on the nodes, as `simulate` takes it."),
+    ] = None,
+    dependencies: Annotated[
+        bool, typer.Option("--dependencies", help="Only what each metric depends on.")
+    ] = False,
+    depth: Annotated[
+        int | None, typer.Option("--depth", min=1, help="Cut the expression below so many operations.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="[dot|mermaid|svg|json|latex]", help="Default: as --out ends."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write here instead of printing.")
+    ] = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Draw how metrics of PROBLEM are made from decisions and parameters, shared parts once."""
+
+    def work() -> ExitCode:
+        from .commands import Inputs
+        from .graphing import Graphing, run_graph
+
+        inputs = Inputs.of(problem, overrides)
+        asked = Graphing(inputs, tuple(metrics or ()), mode, at, dependencies, depth, form, out)
+        return run_graph(asked)
 
     finish(work, debug)
