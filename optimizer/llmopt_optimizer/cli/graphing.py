@@ -91,7 +91,9 @@ def _model(problem: Problem, mode: str | None, deployment: Deployment | None) ->
     chosen = next((each for each in MODES if each == wanted), None)
     if chosen is None:
         raise InputError(f"--mode {mode}: give one of {', '.join(MODES)}")
-    pools = {} if deployment is None else {pool.role: pool.accelerator for pool in deployment.pools}
+    pools: dict[str, str] = {}
+    if deployment is not None:
+        pools |= {pool.role: pool.accelerator for pool in deployment.pools}
     try:
         return symbolic_model(problem, chosen, pools)
     except ValueError as error:
@@ -100,8 +102,8 @@ def _model(problem: Problem, mode: str | None, deployment: Deployment | None) ->
 
 def _metrics(asked: tuple[str, ...], problem: Problem, model: SymbolicModel) -> tuple[str, ...]:
     """Those asked for, else the objectives and service levels of the problem."""
-    own = [each.key for each in (*problem.objectives, *problem.slo) if each.key in model.metrics]
-    metrics = asked or tuple(dict.fromkeys(own))
+    own = [*(each.key for each in problem.objectives), *(each.key for each in problem.slo)]
+    metrics = asked or tuple(dict.fromkeys(key for key in own if key in model.metrics))
     for name in metrics:
         if name not in model.metrics:
             raise InputError(f"no metric is called {name}: there are {', '.join(sorted(model.metrics))}")
