@@ -25,7 +25,7 @@ from llmopt_problems.deployment import (
     Transfers,
 )
 from llmopt_problems.speculation import Speculation
-from llmopt_simulator import HostTier, KvTransfer, PoolService, SimulationOptions
+from llmopt_simulator import ExpertGroups, HostTier, KvTransfer, PoolService, SimulationOptions
 
 Draw = Callable[[np.random.Generator], Any]
 Drawn = TypeVar("Drawn")
@@ -128,6 +128,11 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "hbm_bytes_per_s": among((1e2,)),
         "network_bytes_per_s": among((1e1,)),
         "host": rarely(drawn(HostTier), 0.4),
+        "experts": rarely(drawn(ExpertGroups), 0.2),
+    },
+    ExpertGroups: {
+        "shares": among(((0.5, 0.5), (0.1, 0.2, 0.7), (1.0, 0.0))),
+        "choices_per_token": count(1, 9),
     },
     HostTier: {
         "capacity_tokens": among((0, 10, 60, 1000)),

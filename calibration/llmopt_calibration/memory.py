@@ -95,14 +95,18 @@ def memory_law(
     precision: Precision,
     layout: Layout | SymbolicLayout,
     symbols: MemorySymbols | None = None,
+    redundant: int = 0,
 ) -> MemoryLaw:
-    """The memory of one accelerator; expressions in `symbols` and in the layout's symbols."""
+    """The memory of one accelerator; expressions in `symbols` and in the layout's symbols.
+
+    `redundant` copies of experts are held by the expert groups together.
+    """
     split, caps = symbolic(layout), symbols or MemorySymbols()
     kinds = layer_kinds(model, precision)
     per_token, per_sequence = sharded_cache(kinds, split, model.layer_count)
     return MemoryLaw(
         caps,
-        sharded_weights(model, precision, kinds, split),
+        sharded_weights(model, precision, kinds, split, redundant),
         per_token,
         per_sequence,
         activation_bytes(model, kinds, split, caps.chunk_tokens, caps.batch_cap),

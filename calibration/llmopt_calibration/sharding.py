@@ -28,6 +28,7 @@ from llmopt_problems.models.spec import (
     LayerGroup,
     LinearAttention,
     ModelSpec,
+    MoeFfn,
 )
 
 LayerKey = tuple[Attention, Ffn]
@@ -90,9 +91,13 @@ def layer_kinds(model: ModelSpec, precision: Precision) -> tuple[LayerKind, ...]
 
 
 def sharded_weights(
-    model: ModelSpec, precision: Precision, kinds: Sequence[LayerKind], split: SymbolicLayout
+    model: ModelSpec,
+    precision: Precision,
+    kinds: Sequence[LayerKind],
+    split: SymbolicLayout,
+    redundant: int = 0,
 ) -> dict[Component, sp.Expr]:
-    """Bytes of each component on the fullest accelerator."""
+    """Bytes of each component on the fullest accelerator, `redundant` copies of experts a layer included."""
     whole = weight_breakdown(model, precision.weights)
     inside = {part: sum(kind.layer_bytes(part) * kind.count for kind in kinds) for part in whole}
     outside = {part: whole[part] - inside[part] for part in whole}
@@ -100,7 +105,10 @@ def sharded_weights(
     for kind in kinds:
         layers = kind.stage_layers(model.layer_count, split.pp)
         for part in whole:
-            shards[part] += layers * kind.layer_bytes(part) * _weight_share(part, kind, split)
+            share = _weight_share(part, kind, split)
+            if part == "routed_experts" and isinstance(kind.group.ffn, MoeFfn):
+                share *= 1 + redundant * sp.Min(1, split.ep - 1) / sp.Integer(kind.group.ffn.experts)
+            shards[part] += layers * kind.layer_bytes(part) * share
     return shards
 
 

@@ -13,6 +13,7 @@ from llmopt_calibration.coefficients import CoefficientError, CoefficientSet
 from llmopt_calibration.precision import Precision
 from llmopt_problems import Problem, catalog
 from llmopt_problems.errors import Fault, ProblemError
+from llmopt_problems.experts import ExpertUse
 from llmopt_problems.fit import model_of, require_context
 from llmopt_problems.hardware.spec import AcceleratorSpec
 from llmopt_problems.models.spec import ModelSpec, MoeFfn
@@ -42,6 +43,17 @@ class Scenario:
     precision: Precision
     sites: tuple[Site, ...]
     traffic: TrafficSummary
+
+    @property
+    def experts(self) -> ExpertUse | None:
+        """How tokens use experts, where the problem says so."""
+        settings = self.problem.search.experts
+        return settings.use() if settings is not None else None
+
+    @property
+    def redundant_experts(self) -> int:
+        """Copies of experts that the expert groups of an engine hold together."""
+        return self.experts.redundant if self.experts is not None else 0
 
     def site(self, accelerator: str) -> Site:
         """The site with accelerators of that name."""

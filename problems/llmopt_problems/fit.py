@@ -12,7 +12,7 @@ from . import catalog
 from .errors import Fault, ProblemError, RuleError
 from .hardware.spec import AcceleratorSpec
 from .models.facts import weight_bytes
-from .models.spec import ModelSpec
+from .models.spec import ModelSpec, MoeFfn
 from .schema import AnyProblem, ClusterProblem, Problem
 from .schema.resources import AcceleratorOffer
 from .schema.speculation import LOOKUP, MTP
@@ -46,6 +46,7 @@ def _unfit(problem: Problem) -> Iterator[RuleError]:
     if not any(needed / _largest_world(problem, o, a) <= _usable(problem, a) for o, a in offers):
         yield _too_large(problem, model, needed, offers)
     yield from _unknown_draft(problem)
+    yield from _unfit_experts(problem, model)
     longest = longest_request(problem.traffic)
     if longest is not None and longest > model.max_context_tokens:
         remedy = f"use inputs and outputs of at most {model.max_context_tokens} tokens together"
@@ -55,6 +56,24 @@ def _unfit(problem: Problem) -> Iterator[RuleError]:
             f"{remedy}: lower a mean or set max",
             ("traffic", "classes" if problem.traffic.classes else "input_tokens"),
         )
+
+
+def _unfit_experts(problem: Problem, model: ModelSpec) -> Iterator[RuleError]:
+    """Counts for another number of experts, or experts chosen more often than once a token."""
+    settings = problem.search.experts
+    if settings is None:
+        return
+    mixtures = {group.ffn: None for group in model.layers if isinstance(group.ffn, MoeFfn)}
+    if not mixtures:
+        what, remedy = f"{model.name} has no experts", "remove search.experts"
+        yield RuleError(what, "experts-none", remedy, ("search", "experts"))
+    for ffn in mixtures:
+        if settings.counts is not None and len(settings.counts) != ffn.experts:
+            what = f"{len(settings.counts)} counts; {model.name} has {ffn.experts} experts a layer"
+            yield RuleError(what, "experts-counts", "give one for each", ("search", "experts", "counts"))
+        elif max(settings.use().shares(ffn.experts)) * ffn.experts_per_token > 1 + 1e-9:
+            what = f"an expert would be chosen more than once by a token that chooses {ffn.experts_per_token}"
+            yield RuleError(what, "experts-share", "use a flatter popularity", ("search", "experts"))
 
 
 def _unknown_draft(problem: Problem) -> Iterator[RuleError]:

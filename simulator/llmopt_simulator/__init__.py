@@ -26,12 +26,21 @@ from llmopt_simulator.replication import (
 )
 from llmopt_simulator.run import Run, simulate
 from llmopt_simulator.series import time_series
-from llmopt_simulator.service import HostTier, KvTransfer, PoolService, ServiceModel, StepBounds, step_bounds
+from llmopt_simulator.service import (
+    ExpertGroups,
+    HostTier,
+    KvTransfer,
+    PoolService,
+    ServiceModel,
+    StepBounds,
+    step_bounds,
+)
 from llmopt_simulator.single_run import run_intervals
 from llmopt_simulator.timeline import write_timeline
 
 __all__ = [
     "Evidence",
+    "ExpertGroups",
     "HostTier",
     "Interval",
     "InvariantError",

@@ -9,11 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmopt_simulator.expert_draws import drawn_imbalance
 from llmopt_simulator.intervals import percentiles
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.measure import LATENCIES, PERCENTS
 from llmopt_simulator.run import Run
 from llmopt_simulator.saturation import squared_variation
+from llmopt_simulator.speculating import verified_tokens
 
 MATCHED_PERCENTS: Final = (50, 90, 99)
 """Percentiles of the matched length."""
@@ -35,6 +37,7 @@ MEANINGS: Mapping[str, str] = (
         "mean_decode_context": "mean context of a sequence in a decode step, tokens",
         "accepted_tokens": "tokens that a decode step makes a sequence, accepted drafts and its own",
         "mean_batch": "mean decode batch of a rank while its engine steps",
+        "expert_imbalance": "choices of experts in the busiest group over the mean, in a step of mean size",
         "batch_occupancy": "mean decode batch over the batch cap",
         "queue_wait_s": "mean time from arrival to admission",
         "prefill_load": "share of time that engines which prefill step with prefill tokens",
@@ -63,6 +66,7 @@ def frozen_parameters(run: Run, values: Mapping[str, float]) -> dict[str, float]
         "mean_decode_context": float(totals[k.CONTEXT_TOKENS] / decoded) if decoded > 0 else math.nan,
         "accepted_tokens": float(totals[k.DECODE_TOKENS] / decoded) if decoded > 0 else math.nan,
         "mean_batch": values[f"mean_batch_{pool.role}"],
+        "expert_imbalance": _expert_imbalance(run),
         "batch_occupancy": values[f"mean_batch_{pool.role}"] / pool.batch_cap,
         "queue_wait_s": values["queueing_mean_s"],
         "prefill_load": values["prefill_load"],
@@ -70,6 +74,15 @@ def frozen_parameters(run: Run, values: Mapping[str, float]) -> dict[str, float]
         "kv_link_utilisation": max(links, default=math.nan),
     }
     return _prefix_matches(run, values) | _variability(run) | measured | _tail_ratios(values)
+
+
+def _expert_imbalance(run: Run) -> float:
+    """Drawn for the steps of the engines that decode."""
+    decoding = run.state.engines["pool"] == run.state.engines["pool"].max()
+    totals = run.window.totals()[decoding].sum(axis=0)
+    verified = verified_tokens(run.deployment.pools[-1]) * totals[k.DECODED]
+    tokens = (totals[k.PREFILL_TOKENS] + verified) / max(1.0, totals[k.STEPS])
+    return drawn_imbalance(run.service.pools[-1].experts, float(tokens), run.seed)
 
 
 def _prefix_matches(run: Run, values: Mapping[str, float]) -> dict[str, float]:

@@ -24,6 +24,15 @@ class HostTier:
     latency_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ExpertGroups:
+    """Where the choices of experts go in an engine with several expert groups."""
+
+    shares: tuple[float, ...]
+    """Of each group, its part of all choices in the long run."""
+    choices_per_token: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolService:
     """The step law of a pool's engines and the KV cache of each of its ranks."""
@@ -40,6 +49,8 @@ class PoolService:
     draft: CompiledStep | None = None
     """A pass of the draft model or head at its own layout, where the deployment speculates; None: drafts cost
     nothing. A prefill pool has one too if the draft has a KV cache of its own to fill."""
+    experts: ExpertGroups | None = None
+    """For the frozen parameter `expert_imbalance` to be drawn from; the step law knows its expectation."""
 
 
 @dataclass(frozen=True, slots=True)

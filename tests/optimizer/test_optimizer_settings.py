@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from sympy import Float
 
+from llmopt_calibration.expert_load import group_shares
 from llmopt_calibration.memory import memory_law
+from llmopt_calibration.step import step_law
 from llmopt_calibration.transfer import host_load_law
 from llmopt_optimizer.cli.deployment_text import parse_deployment
 from llmopt_optimizer.errors import LaunchError
@@ -21,8 +23,9 @@ from llmopt_optimizer.loop.service import service_model, workbench
 from llmopt_optimizer.scenario import resolve
 from llmopt_problems import ProblemError, load
 from llmopt_problems.deployment import Caching, KvGrowth, Layout, Routing, Scheduling, Transfers
+from llmopt_problems.experts import ExpertUse
 from llmopt_problems.traffic.requests import Requests, Workload
-from llmopt_simulator import simulate
+from llmopt_simulator import ExpertGroups, simulate
 
 CACHE = ["search.cache={eviction: lfu, page_tokens: 32, host_memory: 64 GB}"]
 
@@ -42,6 +45,27 @@ def test_cache_settings_reach_the_simulator() -> None:
     law = host_load_law(memory, 2, accelerator.host)
     expected = accelerator.host.latency_s + 1000 * pool.host.bytes_per_token / accelerator.host.bytes_per_s
     assert float(law.seconds(1000)) == pytest.approx(expected)
+
+
+def test_the_use_of_experts_reaches_formulas_simulation_and_memory() -> None:
+    """The pool's law is that of the formulas at its layout, and its run draws from the same shares."""
+    skewed = "search.experts={popularity: zipf, zipf_exponent: 0.5, rebalanced: true, redundant: 32}"
+    problem = load("deepseek_r1_h200", [skewed])
+    scenario, use = resolve(problem), ExpertUse("zipf", 0.5, (), True, 32)
+    assert scenario.experts == use
+    deployment = parse_deployment("tp=8,ep=8,dp=8,instances=1", problem)
+    bench = workbench(scenario)
+    (pool,) = service_model(bench, deployment).pools
+    assert pool.experts == ExpertGroups(tuple(group_shares(use, 256, 8)), 8)
+    site, layout = scenario.sites[0], deployment.pools[0].layout
+    law = step_law(
+        scenario.model, site.accelerator, scenario.precision, layout, site.coefficients, experts=use
+    )
+    s, tokens = law.symbols, 300
+    row = sum(float(op.seconds.subs(s.N, tokens)) for op in law.operators if op.sees == "engine_tokens")
+    assert pool.step.engine_tokens[tokens, 0] == pytest.approx(row, rel=1e-9)
+    plain = workbench(resolve(load("deepseek_r1_h200"))).memory(deployment.pools[0])
+    assert bench.memory(deployment.pools[0]).weights > plain.weights
 
 
 def test_settings_of_a_cache_that_is_off_are_refused() -> None:

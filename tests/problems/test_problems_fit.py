@@ -49,6 +49,29 @@ def test_requests_longer_than_the_context_are_refused(tmp_path: Path) -> None:
     assert "131072" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("experts", "rule"),
+    [
+        ("{popularity: zipf}", "experts-popularity"),
+        ("{popularity: uniform, counts: [1, 2]}", "experts-popularity"),
+        ("{popularity: uniform, redundant: 8}", "experts-redundant"),
+        ("{popularity: measured, counts: [0, 0]}", "experts-counts"),
+        ("{popularity: measured, counts: [1, 2, 3]}", "experts-counts"),
+        ("{popularity: zipf, zipf_exponent: 3}", "experts-share"),
+    ],
+)
+def test_experts_that_cannot_be_are_refused(experts: str, rule: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        load("deepseek_r1_h200", [f"search.experts={experts}"])
+    assert caught.value.faults[0].rule == rule
+
+
+def test_a_dense_model_has_no_experts() -> None:
+    with pytest.raises(ProblemError) as caught:
+        load("quickstart", ["search.experts={popularity: uniform}"])
+    assert caught.value.faults[0].rule == "experts-none"
+
+
 def test_a_trace_longer_than_the_context_is_refused() -> None:
     problem = load("prefix_trace")
     summary = traffic_summary(problem.traffic)

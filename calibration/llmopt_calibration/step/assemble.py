@@ -23,6 +23,7 @@ from llmopt_calibration.step.feed_forward import feed_forward_operators
 from llmopt_calibration.step.law import Operator, StepLaw
 from llmopt_calibration.step.symbols import StepSymbols, SymbolicLayout, symbolic
 from llmopt_problems.deployment import Layout
+from llmopt_problems.experts import ExpertUse
 from llmopt_problems.hardware.spec import AcceleratorSpec
 from llmopt_problems.models.facts import component_precision
 from llmopt_problems.models.spec import Attention, Ffn, ModelSpec
@@ -38,10 +39,12 @@ def step_law(
     imbalance: Number = 1,
     symbols: StepSymbols | None = None,
     verify: int = 1,
+    experts: ExpertUse | None = None,
 ) -> StepLaw:
     """The operators of one forward pass, as expressions in the step's state and the layout's symbols.
 
-    `imbalance` is the load of the busiest expert group over the mean, a number or a frozen symbol. With
+    `imbalance` is the load of the busiest expert group over what the tables that the coefficients were fitted
+    to had, a number or a frozen symbol; `experts` says instead how tokens use the experts. With
     `verify` tokens a decode sequence the law is of a pass that verifies drafts: attention reads a sequence's
     keys once for all of its queries, which share the tile of a KV head as further query heads would; all
     other operators see tokens, and get `verify` a sequence from whoever evaluates the law. The law means
@@ -56,6 +59,7 @@ def step_law(
         imbalance=imbalance,
         symbols=symbols,
         verify=verify,
+        experts=experts,
     )
     return StepLaw(running(_operators(context)), context.symbols)
 
@@ -70,6 +74,7 @@ def step_context(
     imbalance: Number = 1,
     symbols: StepSymbols | None = None,
     verify: int = 1,
+    experts: ExpertUse | None = None,
 ) -> StepContext:
     """What the operators of a step are built from, for the arguments of `step_law`."""
     return StepContext(
@@ -82,6 +87,7 @@ def step_context(
         sp.sympify(imbalance, strict=True),
         symbols or StepSymbols(),
         verify,
+        experts,
     )
 
 

@@ -18,6 +18,7 @@ from llmopt_calibration.coefficients import CoefficientSet
 from llmopt_calibration.laws import Number, law, operator_expressions
 from llmopt_calibration.step.law import Operator, Sees
 from llmopt_calibration.step.symbols import StepSymbols, SymbolicLayout
+from llmopt_problems.experts import ExpertUse
 from llmopt_problems.hardware.spec import AcceleratorSpec
 from llmopt_problems.models.spec import Component, KvPrecision, ModelSpec, WeightPrecision
 
@@ -39,6 +40,8 @@ class StepContext:
     symbols: StepSymbols
     verify: int = 1
     """Query tokens that a decode sequence has in the step: its drafts and one where the engine speculates."""
+    experts: ExpertUse | None = None
+    """How tokens use experts; None: as in the tables that the coefficients were fitted to."""
 
     def local(self, heads: int) -> sp.Expr:
         """Heads of one rank: never less than one, then they are replicated."""

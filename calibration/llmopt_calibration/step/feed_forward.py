@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import sympy as sp
 
+from llmopt_calibration.expert_load import expert_imbalance
 from llmopt_calibration.laws.gemm import FORMATS
 from llmopt_calibration.step.context import ACTIVATION_BYTES, StepContext
 from llmopt_calibration.step.law import Operator
@@ -46,8 +47,7 @@ def _dense(
 
 def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
     tokens, hidden, spread = context.symbols.N, context.model.hidden, context.layout.spread
-    # One group holds a slice of every expert, so only several can be out of balance.
-    imbalance = 1 + (context.imbalance - 1) * sp.Min(1, context.layout.ep - 1)
+    routed = _routed(context, ffn)
     yield context.gemm("moe.router", "router", "engine_tokens", count, tokens / spread, hidden, ffn.experts)
     yield context.operator(
         "moe.experts",
@@ -56,10 +56,10 @@ def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator
         count,
         hidden=hidden,
         intermediate=ffn.expert_intermediate / context.layout.moe_tp,
-        local_experts=ffn.experts / context.layout.ep,
+        local_experts=kept_experts(context, ffn) / context.layout.ep,
         matrices=3 if ffn.gated else 2,
-        imbalance=imbalance,
-        **_routed(context, ffn),
+        imbalance=_imbalance(context, ffn, routed["experts"]),
+        **routed,
     )
     if ffn.shared_intermediate:
         shape = (ffn.shared_intermediate, ffn.gated)
@@ -67,6 +67,27 @@ def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator
         # Their output is scaled by its gate where there is one, then added to that of the routed experts.
         kernels, moved = 2 if ffn.shared_gate else 1, 3 * ACTIVATION_BYTES * tokens / spread * hidden
         yield context.elementwise("shared_experts.sum", "engine_tokens", kernels * count, moved)
+
+
+def kept_experts(context: StepContext, ffn: MoeFfn) -> sp.Expr:
+    """Experts of a layer and their copies; one group has no use for copies."""
+    copies = context.experts.redundant if context.experts is not None else 0
+    return ffn.experts + copies * sp.Min(1, context.layout.ep - 1)
+
+
+def _imbalance(context: StepContext, ffn: MoeFfn, shown: sp.Expr) -> sp.Expr:
+    """Load of the busiest group over that of the law at imbalance 1, which has the skew of its tables.
+
+    One group holds a slice of every expert, so only several can be out of balance.
+    """
+    several, ep = sp.Min(1, context.layout.ep - 1), context.layout.ep
+    if context.experts is None:
+        return 1 + (context.imbalance - 1) * several
+    values = context.coefficients.family(f"moe_{context.weights['routed_experts']}").values
+    local = kept_experts(context, ffn) / ep
+    measured = 1 + values["skew"] * (1 - local / shown) / local ** values["skew_exponent"]
+    wanted = expert_imbalance(context.experts, ffn, context.symbols.N, ep)
+    return 1 + (wanted / measured - 1) * several
 
 
 def _routed(context: StepContext, ffn: MoeFfn) -> dict[str, sp.Expr]:
@@ -79,7 +100,7 @@ def _routed(context: StepContext, ffn: MoeFfn) -> dict[str, sp.Expr]:
     reached = 1 - (1 - 1 / ep) ** chosen
     return {
         "tokens": context.symbols.N * (1 - sent + sent * reached),
-        "experts": ffn.experts * (1 - sent + sent / ep),
+        "experts": kept_experts(context, ffn) * (1 - sent + sent / ep),
         "experts_per_token": chosen * (1 - sent + sent / (ep * reached)),
     }
 
@@ -91,6 +112,8 @@ def _dispatch(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operato
     """
     ep, present = context.layout.ep, context.layout.dispatched
     groups = ep * (1 - (1 - 1 / ep) ** ffn.experts_per_token)
+    if context.experts is not None:  # all wait for the group that sends and receives the most
+        groups *= expert_imbalance(context.experts, ffn, context.symbols.N, ep)
     values = context.symbols.N / context.layout.tp * context.model.hidden * groups
     there = values * FORMATS[context.weights["routed_experts"]].activation_bytes
     yield context.collective("moe.dispatch", "all_to_all", "engine_tokens", count * present, there, ep)

@@ -39,9 +39,15 @@ class LayoutRule:
 
 
 def layout_rules(
-    model: ModelSpec, layout: Layout | SymbolicLayout, weights: WeightPrecision | None = None
+    model: ModelSpec,
+    layout: Layout | SymbolicLayout,
+    weights: WeightPrecision | None = None,
+    redundant: int = 0,
 ) -> tuple[LayoutRule, ...]:
-    """Every rule for `model` in `layout`; with `weights`, also those of the quantised format."""
+    """Every rule for `model` in `layout`; with `weights`, also those of the quantised format.
+
+    `redundant` copies of experts are divided over the expert groups with the experts.
+    """
     split = symbolic(layout)
     narrow = component_precision(model, weights) if weights else {}
     rules = [*_group_rules(split), *_family_rules(model, split)]
@@ -54,7 +60,7 @@ def layout_rules(
                     "intermediate width", ffn.intermediate, split.tp, narrow.get("dense_ffn")
                 )
             case MoeFfn():
-                rules += _expert_rules(ffn, split, narrow.get("routed_experts"))
+                rules += _expert_rules(ffn, split, narrow.get("routed_experts"), redundant)
     rules.append(
         LayoutRule(split.pp - model.layer_count, f"pp exceeds the {model.layer_count} layers: lower pp")
     )
@@ -62,10 +68,10 @@ def layout_rules(
 
 
 def layout_violations(
-    model: ModelSpec, layout: Layout, weights: WeightPrecision | None = None
+    model: ModelSpec, layout: Layout, weights: WeightPrecision | None = None, redundant: int = 0
 ) -> tuple[str, ...]:
     """The messages of the rules that `layout` breaks; empty for a valid layout."""
-    broken = (rule for rule in layout_rules(model, layout, weights) if rule.excess > 0)
+    broken = (rule for rule in layout_rules(model, layout, weights, redundant) if rule.excess > 0)
     return tuple(dict.fromkeys(rule.message for rule in broken))
 
 
@@ -101,10 +107,12 @@ def _head_rules(
 
 
 def _expert_rules(
-    ffn: MoeFfn, split: SymbolicLayout, precision: WeightPrecision | None
+    ffn: MoeFfn, split: SymbolicLayout, precision: WeightPrecision | None, redundant: int
 ) -> Iterator[LayoutRule]:
+    kept = ffn.experts + redundant * sp.Min(1, split.ep - 1)
+    copies = f" and {redundant} copies" if redundant else ""
     yield LayoutRule(
-        sp.Mod(ffn.experts, split.ep), f"ep does not divide the {ffn.experts} experts: change ep"
+        sp.Mod(kept, split.ep), f"ep does not divide the {ffn.experts} experts{copies}: change ep"
     )
     yield from _width_rules("expert width", ffn.expert_intermediate, split.moe_tp, precision)
 

@@ -110,11 +110,13 @@ def _offers(scenario: Scenario, role: Role) -> tuple[Offer, ...]:
 def _offer(scenario: Scenario, site: Site, role: Role, symbols: PoolSymbols) -> Offer:
     layout = layout_of(symbols)
     weights = scenario.precision.weights
-    rules = layout_rules(scenario.model, layout, weights)
+    rules = layout_rules(scenario.model, layout, weights, scenario.redundant_experts)
     stock = Constraint("stock", symbols.instances * symbols.tp * symbols.pp - site.available)
     # Residuals are for the simulation: in formulas they would cost minutes and buy what it measures anyway.
     fitted = site.coefficients.laws_alone()
-    law = step_law(scenario.model, site.accelerator, scenario.precision, layout, fitted)
+    law = step_law(
+        scenario.model, site.accelerator, scenario.precision, layout, fitted, experts=scenario.experts
+    )
     return Offer(
         inputs=PoolInputs(
             role=role,
@@ -146,7 +148,8 @@ def arithmetic_of(weights: WeightPrecision, accelerator: AcceleratorSpec) -> str
 def _memory(scenario: Scenario, site: Site, role: Role, symbols: PoolSymbols) -> MemoryInputs:
     """A prefill rank steps over its chunk, a decode rank over its batch, an aggregated rank over both."""
     caps = MemorySymbols()
-    law = memory_law(scenario.model, scenario.precision, layout_of(symbols), caps)
+    copies = scenario.redundant_experts
+    law = memory_law(scenario.model, scenario.precision, layout_of(symbols), caps, copies)
     largest_step: Expr = symbols.batch_cap if role == "decode" else symbols.chunk_tokens
     largest_batch: Expr = Integer(PREFILL_BATCH_CAP) if role == "prefill" else symbols.batch_cap
     filling = {caps.chunk_tokens: largest_step, caps.batch_cap: largest_batch}

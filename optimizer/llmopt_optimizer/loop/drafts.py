@@ -46,6 +46,7 @@ def verifying_step(scenario: Scenario, pool: PoolDeployment, speculation: Specul
         pool.layout,
         site.coefficients,
         verify=1 + speculation.draft_tokens,
+        experts=scenario.experts,
     )
     return compile_step(law, bounds.rank_tokens, bounds.engine_tokens, bounds.batch)
 

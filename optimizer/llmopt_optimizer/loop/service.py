@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from llmopt_calibration.compiled import CompiledStep, StepCompiler, step_compiler
+from llmopt_calibration.expert_load import group_shares
 from llmopt_calibration.memory import memory_law
 from llmopt_calibration.step import SymbolicLayout, step_law
 from llmopt_calibration.transfer import host_load_law
@@ -20,8 +21,10 @@ from llmopt_optimizer.formulation.transfers import transfer_law
 from llmopt_optimizer.loop.drafts import draft_memory, draft_step, verifying_step
 from llmopt_optimizer.scenario import Scenario, Site
 from llmopt_problems.deployment import Caching, Deployment, Layout, PoolDeployment
+from llmopt_problems.models.spec import MoeFfn
 from llmopt_problems.speculation import Speculation
 from llmopt_simulator.service import (
+    ExpertGroups,
     HostTier,
     KvTransfer,
     PoolService,
@@ -85,7 +88,12 @@ def workbench(scenario: Scenario) -> Workbench:
     layout = SymbolicLayout()
     laws = {
         site.accelerator.name: step_law(
-            scenario.model, site.accelerator, scenario.precision, layout, site.coefficients
+            scenario.model,
+            site.accelerator,
+            scenario.precision,
+            layout,
+            site.coefficients,
+            experts=scenario.experts,
         )
         for site in scenario.sites
     }
@@ -105,7 +113,8 @@ def pool_memory(
     Raises `DeploymentError` when the weights leave no room for a KV cache.
     """
     site = scenario.site(pool.accelerator)
-    law = memory_law(scenario.model, scenario.precision, pool.layout)
+    copies = scenario.redundant_experts
+    law = memory_law(scenario.model, scenario.precision, pool.layout, redundant=copies)
     caps = {law.symbols.chunk_tokens: pool.chunk_tokens, law.symbols.batch_cap: pool.batch_cap}
     room = law.kv_pool_bytes(site.accelerator.hbm_bytes, site.search.memory_fraction).xreplace(caps)
     draft = draft_memory(scenario, pool, speculation)
@@ -146,7 +155,17 @@ def _pool_service(bench: Workbench, pool: PoolDeployment, deployment: Deployment
         flops_per_s=_peak(bench.scenario, site),
         hbm_bytes_per_s=site.accelerator.hbm_bytes_per_s,
         network_bytes_per_s=site.accelerator.scale_up.bytes_per_s,
+        experts=_expert_groups(bench.scenario, pool.layout),
     )
+
+
+def _expert_groups(scenario: Scenario, layout: Layout) -> ExpertGroups | None:
+    """Where the choices of tokens go, of the model's first mixture; None where nothing says so."""
+    mixture = next((g.ffn for g in scenario.model.layers if isinstance(g.ffn, MoeFfn)), None)
+    if scenario.experts is None or mixture is None or layout.ep == 1:
+        return None
+    shares = group_shares(scenario.experts, mixture.experts, layout.ep)
+    return ExpertGroups(tuple(shares.tolist()), mixture.experts_per_token)
 
 
 def _host_tier(scenario: Scenario, pool: PoolDeployment, caching: Caching) -> HostTier | None:

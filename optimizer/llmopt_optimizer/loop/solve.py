@@ -174,6 +174,7 @@ def require_valid(scenario: Scenario, deployment: Deployment) -> None:
                 f"{pool.role} pool: the problem offers {', '.join(sorted(offered))}, not {pool.accelerator}: "
                 "add it under hardware.accelerators or choose another"
             )
-        broken = layout_violations(scenario.model, pool.layout, scenario.precision.weights)
+        copies = scenario.redundant_experts
+        broken = layout_violations(scenario.model, pool.layout, scenario.precision.weights, copies)
         if broken:
             raise DeploymentError(f"{pool.role} pool: " + "; ".join(broken))

@@ -152,4 +152,5 @@ def _possible(bench: Workbench, pool: PoolDeployment) -> bool:
         pool_memory(bench.scenario, pool)
     except DeploymentError:
         return False
-    return not layout_violations(bench.scenario.model, pool.layout)
+    copies = bench.scenario.redundant_experts
+    return not layout_violations(bench.scenario.model, pool.layout, redundant=copies)

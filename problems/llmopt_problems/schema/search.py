@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from ..deployment import Mode, RouterPolicy
 from ..errors import RuleError
 from .domains import CountDomain, Domain, domain_of
+from .experts import ExpertSettings
 from .fields import Share, unit_keys, with_units
 from .scheduling import SchedulingSettings
 from .serving import CacheSettings, RoutingSettings, TransferSettings
@@ -55,6 +56,10 @@ class Search(BaseModel):
     )
     kv_transfer: TransferSettings = Field(
         default=TransferSettings(), description="How contexts go from prefill to decode instances."
+    )
+    experts: ExpertSettings | None = Field(
+        default=None,
+        description="How tokens use experts; default: as unequally as in the tables of the coefficients.",
     )
     cache: CacheSettings = Field(default=CacheSettings(), description="How prefixes are cached.")
     memory_fraction: Share = Field(
