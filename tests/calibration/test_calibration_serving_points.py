@@ -93,9 +93,17 @@ def test_a_disaggregated_row_has_two_pools_of_workers(tmp_path: Path) -> None:
     assert found.accelerators == 3 * 4 + 2 * 16
 
 
-def test_sglang_dispatches_data_parallel_attention_to_experts_everywhere(tmp_path: Path) -> None:
+def test_a_row_that_cuts_fp8_blocks_dispatches_tokens_to_experts(tmp_path: Path) -> None:
+    """Experts of DeepSeek-R1 are 2048 wide: 32 ranks would hold half a block each: no pool is as stated."""
+    decode = {"decode_attention_dp_size": "32", "decode_moe_tp_size": "32", "decode_moe_ep_size": "1"}
+    prefill = {"prefill_tp_size": "1", "prefill_attention_dp_size": "4", "prefill_moe_tp_size": "4"}
+    found = point(tmp_path, DISAGGREGATED | prefill | decode | {"backend": "sglang"})
+    assert [pool.layout for pool in found.pools] == [Layout(tp=4, ep=4, dp=4), Layout(tp=32, ep=32, dp=32)]
+
+
+def test_a_row_whose_slices_are_whole_blocks_means_what_it_says(tmp_path: Path) -> None:
     tables = {"backend": "sglang", "decode_moe_tp_size": "16", "decode_moe_ep_size": "1"}
-    assert point(tmp_path, DISAGGREGATED | tables).pools[1].layout == Layout(tp=16, ep=16, dp=16)
+    assert point(tmp_path, DISAGGREGATED | tables).pools[1].layout == Layout(tp=16, ep=1, dp=16)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ import pytest
 
 from llmopt_calibration.sources.serving_points import PointPool, ServingPoint
 from llmopt_optimizer.validation.decision import (
-    MARGINS,
+    CAUTIONS,
     candidates,
     careful_decisions,
     plain_decisions,
-    scored,
 )
 from llmopt_optimizer.validation.predict import Prediction
 from llmopt_optimizer.validation.sections import bootstrap, decision_section, operators_section
@@ -95,24 +94,35 @@ def test_an_unpredicted_point_is_never_picked() -> None:
     assert not plain_decisions(table).table["broken"].any()
 
 
-def test_the_margin_of_a_pair_never_saw_it() -> None:
-    """Two pairs are predicted 20% short; 4% more keeps the third point out of the bound of the second."""
+def tables_of(factors: dict[str, float]) -> pd.DataFrame:
+    """A pair a name, all of the same curve, predicted that factor of the truth."""
     tpots = [0.010, 0.012, 0.0145, 0.018, 0.025]
-    tables = []
-    for name, factor in (("a", 0.8), ("b", 0.8), ("c", 1.0)):
-        table = curve(tpots, [factor * tpot for tpot in tpots])
-        tables.append(table.assign(pair=name, choice=name))
-    whole = pd.concat(tables)
-    found = careful_decisions(whole)
-    assert found.margins[1] == 1.04
-    right = found.table[found.table["pair"] == "c"]["score"].mean()
-    assert right == pytest.approx(scored(tables[2], found.margins[1])["score"].mean())
-    assert right < 1.0
+    tables = [
+        curve(tpots, [factor * tpot for tpot in tpots]).assign(pair=name, choice=name)
+        for name, factor in factors.items()
+    ]
+    return pd.concat(tables)
 
 
-def test_margins_begin_at_belief() -> None:
-    assert MARGINS[0] == 1.0
-    assert list(MARGINS) == sorted(MARGINS)
+def test_the_errors_of_other_pairs_keep_a_choice_from_breaking_its_bound() -> None:
+    """All pairs are predicted a fifth short: believed, points above the two tighter bounds are picked."""
+    table = tables_of({"a": 0.78, "b": 0.79, "c": 0.80})
+    assert plain_decisions(table).table["broken"].sum() == 6
+    careful = careful_decisions(table).table
+    assert not careful["broken"].any()
+    assert (careful["score"] > 0.5).all()
+
+
+def test_the_errors_of_a_pair_are_none_of_its_own_evidence() -> None:
+    """The only pair that is predicted short is believed to be right, as the others are, and breaks bounds."""
+    table = careful_decisions(tables_of({"a": 1.0, "b": 1.0, "odd": 0.8})).table
+    assert table.loc[table["pair"] == "odd", "broken"].tolist() == [True, True, False]
+    assert not table.loc[table["pair"] != "odd", "broken"].any()
+
+
+def test_cautions_begin_at_the_expected_score() -> None:
+    assert CAUTIONS[0] == 1.0
+    assert list(CAUTIONS) == sorted(CAUTIONS)
 
 
 def test_an_error_bar_contains_the_mean_and_shrinks_with_pairs() -> None:

@@ -4,49 +4,50 @@ The response of a point to the constants is nearly linear, so a simulation at ne
 every step lengthened give all that the fit needs:
 
     tpot = tpot0 + (dtpot/dstep) (step_s + layers layer_s)
-    ttft = ttft0 + (dttft/dstep) (step_s + layers layer_s) + delay_polls poll_steps tpot
-         + tokens input_token_s
-         + handoff_s where prefill and decode are apart
+    ttft = ttft0 + (dttft/dstep) (step_s + layers layer_s) + what a first token waits for (`first_token`)
 
 Every pair weighs the same. Which constants are fitted at all is chosen by the error on held-out pairs: a
-constant that does not help on pairs never seen stays at its neutral value.
+constant that does not help on pairs never seen stays at its neutral value. First tokens are judged by their
+level and by their shape, the error that is left after one scale for each curve over users.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
+from llmopt_calibration.engine.first_token import FirstTokens, Numbers, added_s
 from llmopt_calibration.engine.layer import CONSTANTS, EngineConstant
 
-Numbers = NDArray[np.float64]
 STEP_CHOICES: Final[tuple[tuple[str, ...], ...]] = ((), ("step_s",), ("layer_s",), ("step_s", "layer_s"))
-FIRST_TOKEN_CHOICES: Final[tuple[tuple[str, ...], ...]] = (
-    (),
-    ("delay_polls",),
-    ("delay_polls", "input_token_s"),
-    ("delay_polls", "handoff_s"),
-    ("delay_polls", "input_token_s", "handoff_s"),
+FIRST_TOKEN_CONSTANTS: Final = (
+    "delay_steps",
+    "delay_polls",
+    "handoff_steps",
+    "input_token_s",
+    "admission_s",
 )
 SCALES: Final[Mapping[str, float]] = {
     "step_s": 1e-3,
     "layer_s": 1e-5,
-    "delay_polls": 1.0,
+    "delay_steps": 5.0,
+    "delay_polls": 0.5,
+    "handoff_steps": 10.0,
     "input_token_s": 1e-5,
-    "handoff_s": 0.1,
+    "admission_s": 5e-3,
 }
 TPOT_TOLERANCE: Final = 0.1
 TTFT_TOLERANCE: Final = 0.3
 """Relative errors at which the loss turns from square to absolute: what the issue asks of each."""
 LEAST_GAIN: Final = 0.02
 """Share of the held-out error that a further constant must take off to be fitted."""
-_FULL_FIRST: Final = FIRST_TOKEN_CHOICES[-1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,11 +55,10 @@ class Responses:
     """What simulations say of measured points: one entry a point."""
 
     pair: NDArray[np.str_]
+    curve: NDArray[np.str_]
+    """Points that differ in their users alone share one."""
     layers: Numbers
-    input_tokens: Numbers
-    disaggregated: NDArray[np.bool_]
-    poll_steps: Numbers
-    """Decode steps between two looks of the scheduler at new requests."""
+    loops: FirstTokens
     ttft_s: Numbers
     tpot_s: Numbers
     """Simulated with neutral constants."""
@@ -70,7 +70,19 @@ class Responses:
 
     def only(self, chosen: NDArray[np.bool_]) -> Responses:
         """The points of a mask."""
-        return Responses(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+        loops = self.loops.only(chosen)
+        parts = {name: getattr(self, name)[chosen] for name in self.__dataclass_fields__ if name != "loops"}
+        return Responses(**parts, loops=loops)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutErrors:
+    """Mean absolute relative errors, macro-averaged over the pairs, each predicted by the others' fit."""
+
+    tpot: float
+    ttft: float
+    ttft_shape: float
+    """What is left of the error of TTFT after one scale for each curve over users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +90,9 @@ class EngineFit:
     """The constants of an engine with the held-out error of choosing and fitting them so."""
 
     constants: Mapping[str, EngineConstant]
-    held_out_tpot: float
-    held_out_ttft: float
-    """Mean absolute relative errors, macro-averaged over the pairs, each predicted by the others' fit."""
-    candidates: Mapping[str, tuple[float, float]]
-    """Held-out TPOT and TTFT error of every choice of constants."""
+    errors: HeldOutErrors
+    candidates: Mapping[str, HeldOutErrors]
+    """Of every choice of constants that was tried."""
 
 
 def predicted(points: Responses, constants: Mapping[str, float]) -> tuple[Numbers, Numbers]:
@@ -90,24 +100,28 @@ def predicted(points: Responses, constants: Mapping[str, float]) -> tuple[Number
     step = constants.get("step_s", 0.0) + points.layers * constants.get("layer_s", 0.0)
     tpot = points.tpot_s + points.tpot_per_step_s * step
     ttft = points.ttft_s + points.ttft_per_step_s * step
-    ttft = ttft + constants.get("delay_polls", 0.0) * points.poll_steps * tpot
-    ttft = ttft + constants.get("input_token_s", 0.0) * points.input_tokens
-    return ttft + constants.get("handoff_s", 0.0) * points.disaggregated, tpot
+    return ttft + added_s(points.loops, constants, tpot), tpot
 
 
 def fit_engine(points: Responses) -> EngineFit:
     """Choose and fit the constants of one engine; every pair is held out once, whole."""
-    errors = {names: held_out_errors(points, names) for names in _choices()}
-    steps = _chosen([(s, errors[(*s, *_FULL_FIRST)][0]) for s in STEP_CHOICES])
-    first = _chosen([(f, errors[(*steps, *f)][1]) for f in FIRST_TOKEN_CHOICES])
-    names = (*steps, *first)
-    tpot, ttft = errors[names]
-    named = {" + ".join(choice) or "none": error for choice, error in errors.items()}
-    return EngineFit(_with_intervals(points, names), tpot, ttft, named)
+    firsts = _first_token_choices(points)
+    tried = {(*s, *firsts[-1]): held_out_errors(points, (*s, *firsts[-1])) for s in STEP_CHOICES}
+    steps = _chosen([(s, tried[(*s, *firsts[-1])].tpot) for s in STEP_CHOICES])
+    tried |= {(*steps, *f): held_out_errors(points, (*steps, *f)) for f in firsts}
+    first = _chosen([(f, tried[(*steps, *f)].ttft + tried[(*steps, *f)].ttft_shape) for f in firsts])
+    named = {" + ".join(choice) or "none": error for choice, error in tried.items()}
+    return EngineFit(_with_intervals(points, (*steps, *first)), tried[(*steps, *first)], named)
 
 
-def _choices() -> list[tuple[str, ...]]:
-    return [(*steps, *first) for steps in STEP_CHOICES for first in FIRST_TOKEN_CHOICES]
+def _first_token_choices(points: Responses) -> list[tuple[str, ...]]:
+    """Choices of constants that act on some of the points, the smallest first, all of them last."""
+    idle = {
+        "delay_polls": bool((points.loops.poll_steps == 1).all()),
+        "handoff_steps": not points.loops.disaggregated.any(),
+    }
+    acting = [name for name in FIRST_TOKEN_CONSTANTS if not idle.get(name, False)]
+    return [names for size in range(len(acting) + 1) for names in combinations(acting, size)]
 
 
 def _chosen(options: Sequence[tuple[tuple[str, ...], float]]) -> tuple[str, ...]:
@@ -120,12 +134,13 @@ def _chosen(options: Sequence[tuple[tuple[str, ...], float]]) -> tuple[str, ...]
     return best
 
 
-def held_out_errors(points: Responses, names: tuple[str, ...]) -> tuple[float, float]:
-    """Macro errors of TPOT and TTFT when each pair is predicted by constants fitted to the others."""
+def held_out_errors(points: Responses, names: tuple[str, ...]) -> HeldOutErrors:
+    """Errors when each pair is predicted by constants fitted to the others."""
     ttft, tpot = held_out_predictions(points, names)
-    return (
-        macro_error(points.pair, tpot, points.measured_tpot_s),
-        macro_error(points.pair, ttft, points.measured_ttft_s),
+    return HeldOutErrors(
+        macro_error(points.pair, tpot / points.measured_tpot_s),
+        macro_error(points.pair, ttft / points.measured_ttft_s),
+        macro_error(points.pair, scaled_by_curve(ttft / points.measured_ttft_s, points.curve)),
     )
 
 
@@ -145,10 +160,17 @@ def held_out_predictions(
     return ttft, tpot
 
 
-def macro_error(pair: NDArray[np.str_], value: Numbers, measured: Numbers) -> float:
-    """Mean absolute relative error of each pair, averaged over pairs."""
-    errors = pd.Series(np.abs(value / measured - 1)).groupby(pair).mean()
-    return float(errors.mean())
+def macro_error(pair: NDArray[np.str_], ratio: Numbers) -> float:
+    """Mean absolute distance from 1 of predicted over measured in each pair, averaged over pairs."""
+    return float(pd.Series(np.abs(ratio - 1)).groupby(pair).mean().mean())
+
+
+def scaled_by_curve(ratio: ArrayLike, curve: ArrayLike) -> Numbers:
+    """Predicted over measured after one scale, its median, for each curve; NaN where a curve is one point."""
+    ratios = pd.Series(np.asarray(ratio, float))
+    by_curve = ratios.groupby(np.asarray(curve))
+    scaled = ratios / by_curve.transform("median")
+    return scaled.where(by_curve.transform("count") > 1).to_numpy(float)
 
 
 def fit_constants(points: Responses, names: tuple[str, ...]) -> dict[str, float]:

@@ -27,17 +27,19 @@ CONSTANTS: Mapping[str, tuple[str, float, str]] = {
         "time of a step beside its kernels: scheduling, input preparation, sampling, output",
     ),
     "layer_s": ("s", 0.0, "gaps between the kernels of a layer"),
-    "delay_polls": (
-        "polls",
+    "delay_steps": (
+        "steps",
         0.0,
-        "polls of the scheduler that a new request and its first token wait for, beside queueing",
+        "steps that a first token is under way beside queueing: steps in flight, sampling, streaming",
+    ),
+    "delay_polls": ("polls", 0.0, "looks of a scheduler that does not look every step, waited for"),
+    "handoff_steps": (
+        "steps",
+        0.0,
+        "decode steps from prefill to the first token that a decode instance streams, beside the transfer",
     ),
     "input_token_s": ("s/token", 0.0, "front-end time of an input token: HTTP, tokenizer, copies"),
-    "handoff_s": (
-        "s",
-        0.0,
-        "from prefill to decode instance beside the transfer itself: router, set-up, polling",
-    ),
+    "admission_s": ("s/request", 0.0, "time of the front end in which it admits no other request"),
 }
 """Unit, neutral value and meaning of every constant."""
 

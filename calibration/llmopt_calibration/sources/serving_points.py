@@ -24,7 +24,7 @@ from llmopt_calibration.sources.measurements import sha256_of
 from llmopt_problems import catalog
 from llmopt_problems.deployment import Layout, Mode, Role
 from llmopt_problems.errors import ProblemError
-from llmopt_problems.models.spec import MoeFfn, WeightPrecision
+from llmopt_problems.models.spec import ModelSpec, MoeFfn, WeightPrecision
 
 ENGINES = ("sglang", "vllm", "trtllm")
 MODES: Mapping[str, Mode] = {"agg": "aggregated", "disagg": "disaggregated"}
@@ -34,6 +34,8 @@ POOL_SIZES = ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_
 SHORTEST_SHARE = 0.8
 """Shortest length over longest, of the load generator's uniform lengths."""
 LATENCY_RANGE_MS = {"ttft_ms": (0.1, 3.6e6), "tpot_ms": (0.05, 1e4)}
+BLOCK = 128
+"""Columns that share a scale in fp8 checkpoints."""
 LARGEST_CONCURRENCY = 100_000
 LARGEST_TOKENS = 10_000_000
 
@@ -168,7 +170,7 @@ def _point(row: Mapping[str, str]) -> ServingPoint:
         engine_version=row.get("backend_version") or row.get("image", ""),
         weights=_weights(row, spec.native_weights),
         mode=MODES[mode],
-        pools=_pools(row, MODES[mode]),
+        pools=_pools(row, MODES[mode], spec),
         shortest_input=inputs[0],
         longest_input=inputs[1],
         shortest_output=outputs[0],
@@ -229,9 +231,9 @@ def _lengths(row: Mapping[str, str], column: str) -> tuple[int, int]:
     return shortest, longest
 
 
-def _pools(row: Mapping[str, str], mode: Mode) -> tuple[PointPool, ...]:
+def _pools(row: Mapping[str, str], mode: Mode, model: ModelSpec) -> tuple[PointPool, ...]:
     if mode == "disaggregated":
-        return (_named_pool(row, "prefill"), _named_pool(row, "decode"))
+        return _dispatching((_named_pool(row, "prefill"), _named_pool(row, "decode")), row["backend"], model)
     sizes = [_size(row, name) for name in ("tp", "pp", "attn_dp", "moe_tp", "moe_ep")]
     layout = _layout(*sizes)
     gpus = _size(row, "gpus") if row.get("gpus") else layout.world
@@ -241,16 +243,29 @@ def _pools(row: Mapping[str, str], mode: Mode) -> tuple[PointPool, ...]:
 
 
 def _named_pool(row: Mapping[str, str], role: Role) -> PointPool:
-    """A pool of a disaggregated row.
-
-    SGLang's disaggregated recipes with data-parallel attention send tokens to experts with DeepEP, which
-    makes every accelerator an expert group (`--moe-a2a-backend deepep` sets the EP size to the TP size);
-    tables that say moe_tp there cannot mean it: it would cut fp8 blocks of 128.
-    """
     layout = _layout(*(_size(row, f"{role}_{size}") for size in POOL_SIZES))
-    if row["backend"] == "sglang" and layout.dp > 1:
-        layout = replace(layout, ep=layout.tp)
     return PointPool(role, layout, _count(row, f"{role}_num_workers", 10_000))
+
+
+def _dispatching(pools: tuple[PointPool, ...], engine: str, model: ModelSpec) -> tuple[PointPool, ...]:
+    """The pools with the expert groups that SGLang must have run with.
+
+    A row that gives one of its pools a moe_tp which cuts the fp8 blocks of 128 does not know expert groups:
+    its pools with data-parallel attention send tokens to experts with DeepEP, which makes every accelerator
+    a group (`--moe-a2a-backend deepep` sets the EP size to the TP size). Other rows mean what they say.
+    """
+    if engine != "sglang" or not any(_cut(pool.layout, model) for pool in pools):
+        return pools
+    return tuple(
+        replace(pool, layout=replace(pool.layout, ep=pool.layout.tp)) if pool.layout.dp > 1 else pool
+        for pool in pools
+    )
+
+
+def _cut(layout: Layout, model: ModelSpec) -> bool:
+    """Whether an expert's slice is no whole number of blocks."""
+    widths = {group.ffn.expert_intermediate for group in model.layers if isinstance(group.ffn, MoeFfn)}
+    return any(width * layout.ep % (layout.tp * BLOCK) for width in widths)
 
 
 def _layout(tp: int, pp: int, dp: int, moe_tp: int, moe_ep: int) -> Layout:

@@ -10,7 +10,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
+import numpy as np
+
 from llmopt_calibration.coefficients import Basis
+from llmopt_calibration.engine import engine_layer
+from llmopt_calibration.engine.first_token import FirstTokens, added_s
 from llmopt_calibration.sources.serving_points import PointError, ServingPoint
 from llmopt_calibration.step import layout_violations
 from llmopt_optimizer.errors import DeploymentError
@@ -50,11 +54,19 @@ def predict(workshop: Workshop, point: ServingPoint) -> Prediction:
     except (DeploymentError, SimulationError) as error:
         return Prediction(error=str(error))
     layer = workshop.bench(bench_key(point)).layer
-    delay = layer.value("delay_polls") * layer.poll_steps(point.concurrency) * found.tpot_s
-    front = layer.value("input_token_s") * (point.shortest_input + point.longest_input) / 2
-    handoff = layer.value("handoff_s") if point.mode == "disaggregated" else 0.0
-    ttft_s = found.ttft_s + delay + front + handoff
-    return Prediction(ttft_s, found.tpot_s, basis_of(workshop, point))
+    constants = {name: layer.value(name) for name in layer.constants}
+    added = added_s(first_tokens([point]), constants, np.array([found.tpot_s]))
+    return Prediction(found.ttft_s + float(added[0]), found.tpot_s, basis_of(workshop, point))
+
+
+def first_tokens(points: Sequence[ServingPoint]) -> FirstTokens:
+    """What the delay of the points' first tokens depends on."""
+    return FirstTokens(
+        input_tokens=np.array([(point.shortest_input + point.longest_input) / 2 for point in points]),
+        disaggregated=np.array([float(point.mode == "disaggregated") for point in points]),
+        poll_steps=np.array([float(engine_layer(p.engine).poll_steps(p.concurrency)) for p in points]),
+        users=np.array([float(point.concurrency) for point in points]),
+    )
 
 
 def simulated(workshop: Workshop, point: ServingPoint) -> Latencies:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from functools import partial
 from multiprocessing import get_context
@@ -18,7 +18,8 @@ from llmopt_calibration.sources.serving_points import ServingPoint
 from llmopt_optimizer.errors import DeploymentError
 from llmopt_optimizer.validation.benches import Workshop
 from llmopt_optimizer.validation.closed_loop import Latencies
-from llmopt_optimizer.validation.predict import simulated
+from llmopt_optimizer.validation.predict import first_tokens, simulated
+from llmopt_optimizer.validation.score import curve_of
 from llmopt_problems import catalog
 from llmopt_simulator import SimulationError
 
@@ -83,10 +84,9 @@ def _responses(
     )
     return Responses(
         pair=np.array([f"{' on '.join(point.pair)}" for point in points]),
+        curve=np.array([curve_of(point) for point in points]),
         layers=np.array([float(catalog.model(point.model).layer_count) for point in points]),
-        input_tokens=np.array([(point.shortest_input + point.longest_input) / 2 for point in points]),
-        disaggregated=np.array([point.mode == "disaggregated" for point in points]),
-        poll_steps=np.array([float(engine_layer(p.engine).poll_steps(p.concurrency)) for p in points]),
+        loops=first_tokens(points),
         ttft_s=ttft,
         tpot_s=tpot,
         ttft_per_step_s=(longer_ttft - ttft) / PROBE_STEP_S,
@@ -110,14 +110,15 @@ def layer_content(
         for name, (unit, _, meaning) in CONSTANTS.items()
     }
     candidates = {
-        name: {"tpot": _rounded(e[0]), "ttft": _rounded(e[1])} for name, e in found.candidates.items()
+        name: {part: _rounded(error) for part, error in asdict(errors).items()}
+        for name, errors in found.candidates.items()
     }
     return {
         "format": 1,
         "engine": engine,
         "date": on.isoformat(),
         "source": dict(provenance),
-        "held_out_mape": {"tpot": _rounded(found.held_out_tpot), "ttft": _rounded(found.held_out_ttft)},
+        "held_out_mape": {part: _rounded(error) for part, error in asdict(found.errors).items()},
         "held_out_mape_of_choices": candidates,
         "constants": constants,
         "settings": dict(settings),

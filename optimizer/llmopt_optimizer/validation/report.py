@@ -46,9 +46,10 @@ CHOICES = """Among measured points that differ only in layout and users, the hig
 accelerator whose predicted TPOT meets a bound (25th, 50th and 75th percentile of the measured TPOTs) is
 picked, from held-out predictions. The score is its measured throughput over that of the best point that meets
 the bound, zero when the pick breaks it or nothing is predicted to fit (aim 0.85; AIConfigurator 0.12 scores
-0.57 on its own rows). *With margin*: predicted TPOTs are multiplied by one factor before they meet the bound,
-fitted with the pair left out; the last two columns are its. In brackets the 90% interval of a bootstrap over
-pairs and choices.
+0.57 on its own rows). *Weighing errors*: predicted throughput is multiplied by P^caution, where P is the
+probability that the bound is kept by the errors of the other pairs (measured over predicted TPOT), and the
+highest is picked; caution is fitted with the pair left out; the last two columns are of this rule. In
+brackets the 90% interval of a bootstrap over pairs and choices.
 """
 LEFT_OUT = """TPOT error in percent with an accelerator's own operator tables, with those of the most similar
 other one scaled by peak, bandwidth and multiprocessors, and with those of another generation (aim: 1.5 times
@@ -125,7 +126,8 @@ _STATISTICS = ("mape", "median", "p90", "shape")
 
 def _targets(held_out: pd.DataFrame) -> str:
     """A row a class: errors with the 90% interval of a bootstrap over pairs and their curves."""
-    header = ["class", "rows", "TPOT MAPE", "90%", "aim", "TTFT MAPE", "90%", "aim", "TPOT shape", "coverage"]
+    header = ["class", "rows", "TPOT MAPE", "90%", "aim", "TTFT MAPE", "90%", "aim"]
+    header += ["TPOT shape", "TTFT shape", "coverage"]
     lines = [line(header), line(["---"] * len(header))]
     for key, row in summary(held_out, ("kind",)).iterrows():
         kind = str(key[0] if isinstance(key, tuple) else key)
@@ -133,7 +135,7 @@ def _targets(held_out: pd.DataFrame) -> str:
         for name, aim in zip(("tpot", "ttft"), TARGETS[kind], strict=True):
             low, high = bootstrap(rows, f"{name}_error")
             cells += [percent(row[f"{name}_mape"]), f"{percent(low)} to {percent(high)}", f"{aim:g}"]
-        lines.append(line([*cells, percent(row["tpot_shape"]), percent(row["coverage"])]))
+        lines.append(line([*cells, *(percent(row[n]) for n in ("tpot_shape", "ttft_shape", "coverage"))]))
     return "\n".join(lines)
 
 
@@ -145,10 +147,9 @@ def _constants(fits: Mapping[str, EngineFit]) -> str:
             unit, _, meaning = CONSTANTS[name]
             interval = f"{constant.low:.3g} to {constant.high:.3g}"
             lines.append(line([engine, f"`{name}`", f"{constant.value:.3g}", interval, unit, meaning]))
-    lines += ["", "Held-out macro error (TPOT, TTFT) of every choice of constants that was tried:", ""]
-    names = list(next(iter(fits.values())).candidates)
-    lines += [line(["constants", *fits]), line(["---"] * (1 + len(fits)))]
-    for name in names:
-        errors = [" , ".join(percent(error) for error in fit.candidates[name]) for fit in fits.values()]
-        lines.append(line([name, *errors]))
+    lines += ["", "Held-out macro error (TPOT, TTFT, its shape) of every choice that was tried:", ""]
+    lines += [line(["engine", "constants", "TPOT", "TTFT", "TTFT shape"]), line(["---"] * 5)]
+    for engine, fit in fits.items():
+        for name, errors in fit.candidates.items():
+            lines.append(line([engine, name, *map(percent, (errors.tpot, errors.ttft, errors.ttft_shape))]))
     return "\n".join(lines) + "\n"

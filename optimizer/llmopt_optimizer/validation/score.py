@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from llmopt_calibration.engine.fitting import scaled_by_curve
 from llmopt_calibration.sources.serving_points import PointError, ServingPoint
 from llmopt_optimizer.validation.predict import Prediction
 
@@ -31,10 +32,9 @@ def error_table(rows: Sequence[ServingPoint | PointError], predictions: Sequence
     table = pd.DataFrame(records, columns=[*COLUMNS, *(f"{name}_ratio" for name in LATENCIES)])
     for name in LATENCIES:
         ratio = table[f"{name}_ratio"].astype(float)
-        centre = ratio.groupby(table["curve"]).transform("median")
-        several = ratio.groupby(table["curve"]).transform("count") > 1
         table[f"{name}_error"] = (ratio - 1).abs()
-        table[f"{name}_shape"] = (ratio / centre - 1).abs().where(several)
+        shape = np.abs(scaled_by_curve(ratio, table["curve"]) - 1)
+        table[f"{name}_shape"] = shape
     return table
 
 
@@ -50,20 +50,24 @@ def _record(point: ServingPoint, prediction: Prediction) -> dict[str, object]:
         "ttft_ratio": _ratio(prediction.ttft_s, point.ttft_s),
         "tpot_ratio": _ratio(prediction.tpot_s, point.tpot_s),
     }
-    lengths = (point.shortest_input, point.longest_input, point.shortest_output, point.longest_output)
-    curve = (point.pair, point.engine, point.engine_version, point.weights, point.pools, lengths)
     return {
         "tier": point.tier,
         "kind": point.kind,
         "mode": point.mode,
         "pair": " on ".join(point.pair),
         "engine": point.engine,
-        "curve": repr(curve),
+        "curve": curve_of(point),
         "users": point.concurrency,
         "predicted": prediction.tpot_s is not None,
         "basis": prediction.basis or "",
         **ratios,
     }
+
+
+def curve_of(point: ServingPoint) -> str:
+    """What the points of a curve over users share."""
+    lengths = (point.shortest_input, point.longest_input, point.shortest_output, point.longest_output)
+    return repr((point.pair, point.engine, point.engine_version, point.weights, point.pools, lengths))
 
 
 def _ratio(predicted: float | None, measured: float | None) -> float:

@@ -58,16 +58,16 @@ def _aim(family: str) -> str:
 
 
 def decision_section(plain: Decisions, careful: Decisions) -> str:
-    """Scores of choices by class, believing predictions and under the held-out margin."""
-    header = ["class", "choices", "score", "with margin", "bound broken", "nothing predicted to fit"]
+    """Scores of choices by class, believing predictions and weighing their errors."""
+    header = ["class", "choices", "score", "weighing errors", "bound broken", "nothing predicted to fit"]
     lines = [line(header), line(["---"] * len(header))]
     for kind in (*sorted(set(plain.table["kind"])), "all"):
         rows = [each.table if kind == "all" else _of_kind(each.table, kind) for each in (plain, careful)]
         shares = [percent(float(rows[1][name].mean())) for name in ("broken", "empty")]
         scores = [f"{float(row['score'].mean()):.2f} ({_interval(row, 'score')})" for row in rows]
         lines.append(line([kind, str(len(rows[0])), *scores, *shares]))
-    low, high = careful.margins
-    return "\n".join(lines) + f"\n\nMargin on TPOT, leaving a pair out: {low:.2f} to {high:.2f}.\n"
+    low, high = careful.cautions
+    return "\n".join(lines) + f"\n\nCaution, leaving a pair out: {low:g} to {high:g}.\n"
 
 
 def _of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
