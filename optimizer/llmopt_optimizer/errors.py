@@ -9,3 +9,7 @@ class DeploymentError(Exception):
 
 class LaunchError(Exception):
     """A deployment that an engine cannot be told to run: which part, which engine, what to do."""
+
+
+class WorkersError(Exception):
+    """Workers that cannot be reached or do not stay: where, why, what to do."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -156,6 +157,14 @@ class Looks:
     most: int
     confidence: float
 
+    def replications(self, look: int) -> int:
+        """How many replications look 1, 2, … sees."""
+        return min(self.first * 2 ** (look - 1), self.most)
+
+    def evidence(self, look: int, observed: Sequence[Observed], levels: Sequence[ServiceLevel]) -> Evidence:
+        """What the replications seen at a look say together."""
+        return evidence_of(observed, levels, look_confidence(self.confidence, look))
+
 
 def look_confidence(confidence: float, look: int) -> float:
     """The confidence of the intervals at look 1, 2, … such that all looks together keep `confidence`.
@@ -176,14 +185,13 @@ def look_until(
 ) -> Evidence:
     """Evidence from replications seen through `observe` (by seed), until it is `enough` or at the cap."""
     observed: list[Observed] = []
-    look, wanted = 0, min(looks.first, looks.most)
-    while True:
-        observed += [observe(replication_seed(seed, i)) for i in range(len(observed), wanted)]
-        look += 1
-        evidence = evidence_of(observed, levels, look_confidence(looks.confidence, look))
-        if wanted == looks.most or enough(evidence):
-            return evidence
-        wanted = min(2 * wanted, looks.most)
+    for look in count(1):
+        wanted = range(len(observed), looks.replications(look))
+        observed += [observe(replication_seed(seed, number)) for number in wanted]
+        evidence = looks.evidence(look, observed, levels)
+        if len(observed) == looks.most or enough(evidence):
+            break
+    return evidence
 
 
 def replication_seed(seed: int, number: int) -> int:

@@ -10,7 +10,7 @@ from optimizer_loop_cases import problem_of
 from llmopt_optimizer.formulation.build import build_program
 from llmopt_optimizer.frozen import starting_frozen
 from llmopt_optimizer.loop import solve_problem
-from llmopt_optimizer.loop.simulation import latency_levels
+from llmopt_optimizer.loop.replicating import latency_levels
 from llmopt_optimizer.output.formatting import level_text
 from llmopt_optimizer.result import Result, Status
 from llmopt_optimizer.scenario import resolve

@@ -70,12 +70,12 @@ def _said(message: str, code: ExitCode) -> ExitCode:
 def _user_errors() -> tuple[type[Exception], ...]:
     """Exceptions whose text is a finished message for the user."""
     from llmopt_calibration.sources.errors import SourceError
-    from llmopt_optimizer.errors import DeploymentError, LaunchError
+    from llmopt_optimizer.errors import DeploymentError, LaunchError, WorkersError
     from llmopt_optimizer.output.files import OutputError
     from llmopt_problems.errors import ProblemError
     from llmopt_simulator.errors import SimulationError
 
-    mine = (OutputError, InputError, DeploymentError, LaunchError)
+    mine = (OutputError, InputError, DeploymentError, LaunchError, WorkersError)
     return (*mine, ProblemError, SourceError, SimulationError)
 
 

@@ -65,7 +65,7 @@ class Lineup:
     def simulations_at(self, rate_per_s: float) -> Simulations:
         """Simulations of groups that serve a rate."""
         bench = replace(self.study.simulations.bench, scenario=self.scenario_at(rate_per_s))
-        runs = replace(simulations(bench, self.store), most_factor=MOST_FACTOR)
+        runs = replace(simulations(bench, self.store, self.study.simulations.workers), most_factor=MOST_FACTOR)
         return runs if self.stopped is None else replace(runs, stopped=self.stopped)
 
     def program_at(self, rate_per_s: float) -> Program:

@@ -3,26 +3,31 @@
 A `Simulations` object owns the observations made so far, by deployment. Everything else about it is fixed:
 the traffic drawn from the problem's seed, so that all deployments meet the same requests, and the service
 levels that decide when replications are enough. A *glimpse* is one replication, the first of those that an
-observation rests on: enough to turn down what is far off.
+observation rests on: enough to turn down what is far off. Workers run the replications (`replicating`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from os import cpu_count
+from functools import partial
+from itertools import count
 from threading import Event
 
-from llmopt_optimizer.formulation.class_metrics import class_number
 from llmopt_optimizer.loop.observation import Observation, observation
+from llmopt_optimizer.loop.replicating import (
+    Replication,
+    latency_levels,
+    replicated,
+    replicated_afar,
+    sealed,
+    workload_source,
+)
 from llmopt_optimizer.loop.service import Workbench, service_model
 from llmopt_optimizer.loop.store import Store, replication_key, service_hash, workload_hash
-from llmopt_optimizer.loop.workers import mapped
-from llmopt_problems import Problem
+from llmopt_optimizer.loop.workers import Workers, here
 from llmopt_problems.deployment import Deployment
-from llmopt_problems.traffic import Workload, sample
 from llmopt_simulator import (
     Evidence,
     Looks,
@@ -31,15 +36,16 @@ from llmopt_simulator import (
     ServiceModel,
     WorkloadSource,
     evidence_of,
-    look_until,
-    replicate_once,
     replication_seed,
 )
 
 MOST_REPLICATIONS_FACTOR = 32
 """Replications may grow to this multiple of what was asked while a service level is undecided."""
+GROUP = 4
+"""Deployments that are simulated together, a worker: between groups progress is told and nothing is lost."""
 
 Heard = Callable[[int, int], None]
+Observations = Mapping[Deployment, Observation]
 
 
 class StoppedError(Exception):
@@ -53,6 +59,7 @@ class Simulations:
     bench: Workbench
     source: WorkloadSource
     levels: tuple[ServiceLevel, ...]
+    workers: Workers
     store: Store = field(default_factory=Store)
     seen: dict[Deployment, Observation] = field(default_factory=dict)
     glimpsed: dict[Deployment, Observation] = field(default_factory=dict)
@@ -62,7 +69,7 @@ class Simulations:
     """Replications simulated, those found in the store left out."""
     most_factor: int = MOST_REPLICATIONS_FACTOR
     stopped: Event = field(default_factory=Event)
-    """Set by whoever wants no more simulations: the next replication raises `StoppedError`."""
+    """Set by whoever wants no more simulations: what is under way ends with `StoppedError`."""
 
     def observe(
         self,
@@ -70,7 +77,7 @@ class Simulations:
         tell: Heard = lambda done, total: None,
         deadline: float | None = None,
     ) -> list[Observation | None]:
-        """An observation of each deployment, simulating those not seen before, one a core at a time.
+        """An observation of each deployment, simulating those not seen before.
 
         No simulation is started after `deadline` (monotonic seconds); what was not simulated is None.
         """
@@ -94,53 +101,88 @@ class Simulations:
         self,
         deployments: Sequence[Deployment],
         known: dict[Deployment, Observation],
-        run: Callable[[Deployment], Observation],
+        run: Callable[[Sequence[Deployment], float | None], Observations],
         tell: Heard,
         deadline: float | None,
     ) -> list[Observation | None]:
         new = [deployment for deployment in dict.fromkeys(deployments) if deployment not in known]
-        results = mapped(partial(_in_time, deadline, run), new, cpu_count() or 1)
-        for done, found in enumerate(results, start=1):
-            if found is not None:
-                known[found.deployment] = found
-            tell(done, len(new))
+        size = GROUP * self.workers.count
+        for start in range(0, len(new), size):
+            known.update(run(new[start : start + size], deadline))
+            tell(min(start + size, len(new)), len(new))
         return [known.get(deployment) for deployment in deployments]
 
-    def _glimpsed(self, deployment: Deployment) -> Observation:
-        seed = replication_seed(self.bench.scenario.problem.verification.seed, 0)
-        observed = [self._replication(deployment)(seed)]
-        return observation(self.bench, deployment, evidence_of(observed, self.levels, self._confidence))
+    def _glimpsed(self, deployments: Sequence[Deployment], deadline: float | None) -> Observations:
+        runs = self._replications(deployments, range(1), deadline)
+        confidence = self.bench.scenario.problem.verification.confidence
+        return {
+            deployment: observation(self.bench, deployment, evidence_of(seen, self.levels, confidence))
+            for deployment, seen in runs.items()
+        }
 
-    def _observed(self, deployment: Deployment) -> Observation:
-        return self._glimpsed(deployment) if self.exact else self._decided(deployment)
+    def _observed(self, deployments: Sequence[Deployment], deadline: float | None) -> Observations:
+        return (self._glimpsed if self.exact else self._decided)(deployments, deadline)
 
-    def _decided(self, deployment: Deployment) -> Observation:
+    def _decided(self, deployments: Sequence[Deployment], deadline: float | None) -> Observations:
+        """Replications until every level is decided, looking as `look_until` does."""
         asked = self.bench.scenario.problem.verification
-        most = self.most_factor * asked.replications
-        looks = Looks(asked.replications, most, asked.confidence)
-        evidence = look_until(_is_decided, self._replication(deployment), self.levels, looks, asked.seed)
-        return observation(self.bench, deployment, evidence)
+        looks = Looks(asked.replications, self.most_factor * asked.replications, asked.confidence)
+        decided: dict[Deployment, Evidence] = {}
+        undecided: Sequence[Deployment] = deployments
+        for look in count(1):
+            runs = self._replications(undecided, range(looks.replications(look)), deadline)
+            evidence = {d: looks.evidence(look, seen, self.levels) for d, seen in runs.items()}
+            last = looks.replications(look) == looks.most
+            decided |= {d: found for d, found in evidence.items() if last or found.verdict != "undecided"}
+            undecided = [d for d in evidence if d not in decided]
+            if not undecided:
+                break
+        return {d: observation(self.bench, d, evidence) for d, evidence in decided.items()}
 
-    @property
-    def _confidence(self) -> float:
-        return self.bench.scenario.problem.verification.confidence
+    def _replications(
+        self, deployments: Sequence[Deployment], numbers: Sequence[int], deadline: float | None
+    ) -> dict[Deployment, list[Observed]]:
+        """The numbered replications of each deployment for which there was time."""
+        verification = self.bench.scenario.problem.verification
+        seeds = [replication_seed(verification.seed, number) for number in numbers]
+        services = {d: service_model(self.bench, d) for d in deployments}
+        keys = {task: key for d in deployments for task, key in self._keys(d, services[d], seeds)}
+        self._run([t for t, key in keys.items() if self.store.get(key) is None], keys, services, deadline)
+        found = {d: [self.store.get(keys[Replication(d, seed)]) for seed in seeds] for d in deployments}
+        return {d: [run for run in runs if run is not None] for d, runs in found.items() if None not in runs}
 
-    def _replication(self, deployment: Deployment) -> Callable[[int], Observed]:
-        """Replications of a deployment by seed, from the store where they are there."""
-        service = service_model(self.bench, deployment)
-        key = service_hash(service)
-        return lambda seed: self._stored(deployment, service, key, seed)
+    def _run(
+        self,
+        tasks: Sequence[Replication],
+        keys: Mapping[Replication, str],
+        services: Mapping[Deployment, ServiceModel],
+        deadline: float | None,
+    ) -> None:
+        """Simulate, and store what was measured."""
 
-    def _stored(self, deployment: Deployment, service: ServiceModel, service_key: str, seed: int) -> Observed:
+        def go_on() -> bool:
+            return not self.stopped.is_set() and (deadline is None or time.monotonic() < deadline)
+
+        observed = self.workers.map(self._runner(services), tasks, go_on)
+        for task, found in zip(tasks, observed, strict=False):  # fewer where time or the asker left
+            self.store.put(keys[task], found)
+        self.runs += len(observed)
         if self.stopped.is_set():
             raise StoppedError
-        key = replication_key(service_key, self._workload(seed), deployment, self.levels, seed)
-        found = self.store.get(key)
-        if found is None:
-            found = replicate_once(self.source, deployment, service, None, self.levels, seed)
-            self.runs += 1
-            self.store.put(key, found)
-        return found
+
+    def _runner(self, services: Mapping[Deployment, ServiceModel]) -> Callable[[Replication], Observed]:
+        if self.workers.shares_memory:
+            return partial(replicated, self.source, services, self.levels)
+        return partial(replicated_afar, sealed(self.bench.scenario.problem))
+
+    def _keys(
+        self, deployment: Deployment, service: ServiceModel, seeds: Sequence[int]
+    ) -> Iterator[tuple[Replication, str]]:
+        """What a replication is stored under, by seed."""
+        made = service_hash(service)
+        for seed in seeds:
+            key = replication_key(made, self._workload(seed), deployment, self.levels, seed)
+            yield Replication(deployment, seed), key
 
     def _workload(self, seed: int) -> str:
         if seed not in self.requests:
@@ -148,36 +190,9 @@ class Simulations:
         return self.requests[seed]
 
 
-def _is_decided(evidence: Evidence) -> bool:
-    return evidence.verdict != "undecided"
-
-
-def _in_time(
-    deadline: float | None, run: Callable[[Deployment], Observation], deployment: Deployment
-) -> Observation | None:
-    if deadline is not None and time.monotonic() >= deadline:
-        return None
-    return run(deployment)
-
-
-def simulations(bench: Workbench, store: Store | None = None) -> Simulations:
+def simulations(bench: Workbench, store: Store | None = None, workers: Workers | None = None) -> Simulations:
     """An empty record of simulations of a scenario's problem; what `store` holds is not simulated again."""
     problem = bench.scenario.problem
-    return Simulations(bench, workload_source(problem), latency_levels(problem), store or Store())
-
-
-def workload_source(problem: Problem) -> WorkloadSource:
-    """Draws the problem's traffic from a seed; a draw is kept, since every deployment meets the same ones."""
-    limit = getattr(problem.traffic.arrivals, "limit", None)
-    count = problem.verification.requests if limit is None else limit
-    draw: Callable[[int], Workload] = partial(sample, problem.traffic, count)
-    return lru_cache(maxsize=64)(draw)
-
-
-def latency_levels(problem: Problem) -> tuple[ServiceLevel, ...]:
-    """The upper bounds on latencies, which the simulator itself can decide."""
-    return tuple(
-        ServiceLevel(level.metric, level.statistic or "mean", level.value, class_number(problem, level))
-        for level in problem.slo
-        if level.is_latency and level.bound == "at_most"
+    return Simulations(
+        bench, workload_source(problem), latency_levels(problem), workers or here(), store or Store()
     )

@@ -18,11 +18,13 @@ from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.conclusion import concluded
 from llmopt_optimizer.loop.ledger import Ledger, Tell
 from llmopt_optimizer.loop.observation import Observation
+from llmopt_optimizer.loop.replicating import workload_source
 from llmopt_optimizer.loop.rounds import run_rounds
 from llmopt_optimizer.loop.service import service_model, workbench
-from llmopt_optimizer.loop.simulation import StoppedError, simulations, workload_source
+from llmopt_optimizer.loop.simulation import StoppedError, simulations
 from llmopt_optimizer.loop.store import Store
 from llmopt_optimizer.loop.study import Study, open_study
+from llmopt_optimizer.loop.workers import Workers, here
 from llmopt_optimizer.result import Progress, Result, Status
 from llmopt_optimizer.scenario import Scenario, resolve
 from llmopt_problems import Problem
@@ -44,15 +46,21 @@ class SolveInterrupted(KeyboardInterrupt):
         self.result = result
 
 
-def solve_problem(problem: Problem, *, progress: Tell | None = None, caches: tuple[Path, ...] = ()) -> Result:
+def solve_problem(
+    problem: Problem,
+    *,
+    progress: Tell | None = None,
+    caches: tuple[Path, ...] = (),
+    workers: Workers | None = None,
+) -> Result:
     """The verified Pareto-optimal deployments of `problem`, within `problem.limits.time_s` of wall-clock
     time.
 
     `progress` is told, from another thread, what is being done. Simulations are read from the folders
-    `caches` and stored there. Raises `ProblemError` for names that no catalog has and `SolveInterrupted`
+    `caches` and stored there; `workers` run them, by default threads. Raises `ProblemError` for names that no catalog has and `SolveInterrupted`
     on Ctrl-C.
     """
-    work = _Work(problem, progress or (lambda _: None), Store(caches))
+    work = _Work(problem, progress or (lambda _: None), Store(caches), workers or here())
     Thread(target=work.run, daemon=True).start()
     try:
         work.done.wait(problem.limits.time_s + GRACE_S)
@@ -72,6 +80,7 @@ class _Work:
     problem: Problem
     tell: Tell
     store: Store
+    workers: Workers
     started: float = field(default_factory=time.monotonic)
     study: Study | None = None
     ledger: Ledger | None = None
@@ -111,7 +120,7 @@ class _Work:
 
     def _solved(self) -> Result:
         self._heard(Progress("building expressions", 0.01))
-        self.study, frozen = open_study(resolve(self.problem), self.store)
+        self.study, frozen = open_study(resolve(self.problem), self.store, self.workers)
         self._published(Ledger(frozen))
         ledger = self._searched(self.study, frozen)
         self._published(ledger)

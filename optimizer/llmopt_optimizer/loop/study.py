@@ -21,6 +21,7 @@ from llmopt_optimizer.loop.prediction import Predictor, predictor
 from llmopt_optimizer.loop.service import workbench
 from llmopt_optimizer.loop.simulation import Simulations, simulations
 from llmopt_optimizer.loop.store import Store
+from llmopt_optimizer.loop.workers import Workers
 from llmopt_optimizer.scenario import Scenario
 from llmopt_problems.deployment import Deployment
 from llmopt_simulator import replication_seed
@@ -56,13 +57,15 @@ class Study:
         return pareto(self.master(frozen, settled), self.compiled, seconds, PROPOSALS)
 
 
-def open_study(scenario: Scenario, store: Store | None = None) -> tuple[Study, Frozen]:
+def open_study(
+    scenario: Scenario, store: Store | None = None, workers: Workers | None = None
+) -> tuple[Study, Frozen]:
     """Build and compile the expressions of a scenario; also the frozen numbers before any simulation."""
     frozen = starting_frozen(scenario)
     full = build_program(scenario, frozen)
     program = needed_only(full)
     bench = workbench(scenario)
-    made = simulations(bench, store)
+    made = simulations(bench, store, workers)
     asked = scenario.problem.verification
     seeds = [replication_seed(asked.seed, i) for i in range(min(DEMANDS, asked.replications))]
     bounds = optimism(scenario, full, bench.step, made.source, seeds[: 1 if made.exact else None])

@@ -1,37 +1,170 @@
-"""A map over a few threads that nobody has to wait for: they are daemons, so an interrupt ends at once."""
+"""Where replications run: in threads of this process, in processes of this machine, or on a cluster.
+
+joblib carries the work to all of them. A `Workers` runs a function on many items and gives what it returned,
+in order, so results are the same wherever they come from. When a worker dies its whole call is run again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
-from queue import SimpleQueue
-from threading import Thread
-from typing import TypeVar
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Literal, TypeVar, get_args
+
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from llmopt_optimizer.errors import WorkersError
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
+Kind = Literal["threads", "processes", "ray", "dask"]
+
+LOSSES = 5
+"""How often in a row workers may be lost before a map gives up."""
 
 
-def mapped(run: Callable[[Item], Found], items: Sequence[Item], workers: int) -> Iterator[Found]:
-    """`run(item)` of every item, in order, `workers` at a time; raises what `run` raises."""
-    done: SimpleQueue[tuple[int, Found | None, Exception | None]] = SimpleQueue()
-    numbers = count()
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where workers are: `threads`, `processes`, or the address of a cluster that runs already."""
 
-    def work() -> None:
-        while (index := next(numbers)) < len(items):
+    kind: Kind = "threads"
+    address: str = ""
+    workers: int = 0
+    """How many; 0: one a core. A cluster has as many as it has cores."""
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether workers see the objects of this process."""
+        return self.kind == "threads"
+
+
+def place(text: str) -> Place:
+    """Read `threads`, `processes`, either with `:COUNT`, `ray://[HOST:PORT]` or `dask://HOST:PORT`.
+
+    Raises `WorkersError` for anything else.
+    """
+    local = re.fullmatch(r"(threads|processes)(?::([1-9]\d{0,3}))?", text)
+    if local is not None:
+        return Place(_kind(local[1]), workers=int(local[2] or 0))
+    cluster = re.fullmatch(r"(ray|dask)://([\w.\-]+:\d+|\[[0-9a-fA-F:]+\]:\d+)?", text)
+    if cluster is None or (cluster[1] == "dask" and not cluster[2]):
+        raise WorkersError(
+            f"{text!r} is no place for workers: write threads, processes, threads:COUNT, processes:COUNT, "
+            "ray://HOST:PORT (ray:// for the cluster of this machine) or dask://HOST:PORT"
+        )
+    return Place(_kind(cluster[1]), address=cluster[2] or "")
+
+
+def _kind(text: str) -> Kind:
+    return next(kind for kind in get_args(Kind) if kind == text)
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Workers at a place; `here()` gives threads, `workers_at` any."""
+
+    pool: Parallel
+    count: int
+    shares_memory: bool
+    losses: tuple[type[Exception], ...] = ()
+    """Errors that say that a worker was lost."""
+
+    def map(
+        self,
+        run: Callable[[Item], Found],
+        items: Iterable[Item],
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> list[Found]:
+        """`run(item)` of the items in order, up to the first that nobody began because `go_on()` was false.
+
+        Raises what `run` raises, and `WorkersError` when workers are lost again and again.
+        """
+        waiting = list(items)
+        for _ in range(LOSSES):
             try:
-                done.put((index, run(items[index]), None))
-            except Exception as error:  # noqa: BLE001 - raised by the thread that waits
-                done.put((index, None, error))
-                return
+                return list(self.pool(delayed(run)(item) for item in _while(go_on, waiting)))
+            except self.losses as error:
+                lost = error
+        raise WorkersError(
+            f"workers were lost {LOSSES} times in a row ({lost}): see that they have enough memory"
+        ) from lost
 
-    for _ in range(min(workers, len(items))):
-        Thread(target=work, daemon=True).start()
-    early: dict[int, Found] = {}
-    for wanted in range(len(items)):
-        while wanted not in early:
-            index, found, error = done.get()
-            if error is not None:
-                raise error
-            early[index] = found  # type: ignore[assignment]
-        yield early.pop(wanted)
+
+def _while(go_on: Callable[[], bool], items: Iterable[Item]) -> Iterator[Item]:
+    for item in items:
+        if not go_on():
+            return
+        yield item
+
+
+def here() -> Workers:
+    """One thread a core. The kernel runs without the interpreter's lock, so that threads are enough."""
+    count = cpu_count()
+    return Workers(Parallel(count, backend="threading"), count, shares_memory=True)
+
+
+@contextmanager
+def workers_at(where: Place) -> Iterator[Workers]:
+    """The workers at a place, which are left as they were found.
+
+    Raises `WorkersError` where a cluster's package is missing or nobody answers at its address.
+    """
+    with ExitStack() as stack:
+        backend, count, options = _backend(where, stack)
+        stack.enter_context(parallel_config(backend=backend, **options))
+        pool = stack.enter_context(Parallel(count))
+        yield Workers(pool, count, where.shares_memory, _losses(where.kind))
+
+
+def _backend(where: Place, stack: ExitStack) -> tuple[str, int, dict[str, Any]]:
+    """The name of the backend in joblib, how many workers it has, and its options."""
+    if where.kind == "dask":
+        client = stack.enter_context(_dask_client(where.address))
+        return "dask", sum(client.ncores().values()), {"client": client}
+    if where.kind == "ray":
+        return "ray", _ray_cores(where.address, stack), {}
+    return "threading" if where.kind == "threads" else "loky", where.workers or cpu_count(), {}
+
+
+def _dask_client(address: str) -> Any:
+    distributed = _package("distributed", "dask")
+    try:
+        client = distributed.Client(address, timeout=10, set_as_default=False)
+    except OSError as error:
+        raise WorkersError(f"no Dask scheduler answers at {address}: {error}") from error
+    if not client.ncores():
+        client.close()
+        raise WorkersError(f"the Dask cluster at {address} has no workers: start some (dask worker …)")
+    return client
+
+
+def _ray_cores(address: str, stack: ExitStack) -> int:
+    ray = _package("ray", "ray")
+    at = f"ray://{address}" if address else "auto"
+    try:
+        ray.init(at, log_to_driver=False, logging_level="ERROR")
+    except ConnectionError as error:
+        raise WorkersError(f"no Ray cluster answers at {at}: {error}") from error
+    stack.callback(ray.shutdown)
+    import_module("ray.util.joblib").register_ray()
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def _losses(kind: Kind) -> tuple[type[Exception], ...]:
+    if kind == "ray":
+        errors = import_module("ray.exceptions")
+        return (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError)
+    if kind == "dask":
+        return (import_module("distributed").KilledWorker, import_module("asyncio").CancelledError)
+    return (BrokenProcessPool,)
+
+
+def _package(name: str, extra: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise WorkersError(f"{extra}:// needs the package {name}: pip install 'llmopt[{extra}]'") from error
