@@ -46,20 +46,31 @@ def load_any(path: str | Path, overrides: Sequence[str] = ()) -> AnyProblem:
     return load_problem(path, overrides)
 
 
-def solve(problem: Problem, progress: Callable[[Progress], None] | None = None) -> Answer:
-    """The verified Pareto-optimal deployments of `problem`, what was refused, and how far the proof goes."""
+def solve(
+    problem: Problem, progress: Callable[[Progress], None] | None = None, parallel: str = "threads"
+) -> Answer:
+    """The verified Pareto-optimal deployments of `problem`, what was refused, and how far the proof goes.
+
+    `parallel` is where simulations run, as in `llmopt solve --parallel`.
+    """
     from llmopt_optimizer.answer import Answer
     from llmopt_optimizer.loop import solve_problem
+    from llmopt_optimizer.loop.workers import place, workers_at
 
-    return Answer(problem, solve_problem(problem, progress=progress))
+    with workers_at(place(parallel)) as workers:
+        return Answer(problem, solve_problem(problem, progress=progress, workers=workers))
 
 
-def plan(problem: PlanProblem, progress: Callable[[Progress], None] | None = None) -> Plan:
+def plan(
+    problem: PlanProblem, progress: Callable[[Progress], None] | None = None, parallel: str = "threads"
+) -> Plan:
     """The best verified plan of a problem that asks for many groups: `mixed` or `sizing`."""
     from llmopt_optimizer.answer import Plan
     from llmopt_optimizer.fleet.solve import solve_plan
+    from llmopt_optimizer.loop.workers import place, workers_at
 
-    return Plan(problem, solve_plan(problem, progress=progress))
+    with workers_at(place(parallel)) as workers:
+        return Plan(problem, solve_plan(problem, progress=progress, workers=workers))
 
 
 def simulate(problem: Problem, deployment: Deployment | str) -> Simulation:

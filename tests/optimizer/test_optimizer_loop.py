@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from optimizer_loop_cases import CLOSED_LOOP, VARIED_LENGTHS, problem_of
 
-from llmopt_optimizer.loop import simulation, solve_problem
+from llmopt_optimizer.loop import solve_problem
 from llmopt_optimizer.loop.solve import SolveInterrupted
+from llmopt_optimizer.loop.workers import place, workers_at
 from llmopt_optimizer.result import Point, Progress, Result, Status, Verdict
 from llmopt_problems import Problem
 
@@ -103,13 +104,12 @@ def fingerprint(result: Result) -> tuple[object, ...]:
     return (result.status, result.message, result.front, result.cut, result.frozen, rounds, result.checks)
 
 
-def test_same_problem_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the number of threads that simulate."""
-    monkeypatch.setattr(simulation, "cpu_count", lambda: 1)
-    one = solve_problem(problem_of(TIGHT))
-    monkeypatch.setattr(simulation, "cpu_count", lambda: 2)
-    two = solve_problem(problem_of(TIGHT))
-    assert repr(fingerprint(one)) == repr(fingerprint(two)) == repr(fingerprint(solved("tight")))
+@pytest.mark.parametrize("where", ["threads:1", "processes:2"])
+def test_same_problem_same_answer(where: str) -> None:
+    """Whoever simulates, and however many."""
+    with workers_at(place(where)) as workers:
+        found = solve_problem(problem_of(TIGHT), workers=workers)
+    assert repr(fingerprint(found)) == repr(fingerprint(solved("tight")))
 
 
 @pytest.fixture

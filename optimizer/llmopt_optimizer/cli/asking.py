@@ -28,6 +28,14 @@ def solve(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search kept in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html too.")] = True,
+    parallel: Annotated[
+        str,
+        typer.Option(
+            "--parallel",
+            metavar="WHERE",
+            help="Simulate in threads, processes, ray://HOST:PORT or dask://HOST:PORT.",
+        ),
+    ] = "threads",
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     debug: Debug = False,
@@ -35,11 +43,14 @@ def solve(
     """Find the verified Pareto-optimal deployments of PROBLEM."""
 
     def work() -> ExitCode:
+        from llmopt_optimizer.loop.workers import place
+
         from .commands import Inputs
         from .solving import Keeping, run_solve
 
         inputs = Inputs.of(problem, overrides, seed, time_limit, coefficients)
-        return run_solve(inputs, Keeping(out, cache, resume, report), as_json=json, quiet=quiet)
+        keeping = Keeping(out, cache, resume, report, place(parallel))
+        return run_solve(inputs, keeping, as_json=json, quiet=quiet)
 
     finish(work, debug)
 

@@ -6,6 +6,7 @@ import sys
 
 from llmopt_optimizer.cli.outcome import ExitCode, InputError
 from llmopt_optimizer.cli.solving import CODES, Keeping
+from llmopt_optimizer.loop.workers import workers_at
 from llmopt_optimizer.output.files import prepare_directory
 from llmopt_optimizer.output.plan_files import plan_text, write_plan
 from llmopt_optimizer.output.plan_text import print_plan
@@ -26,8 +27,8 @@ def run_plan(problem: PlanProblem, keeping: Keeping, *, as_json: bool, quiet: bo
         )
     if keeping.out is not None:
         prepare_directory(keeping.out)
-    with progress_shown(quiet) as tell:
-        result = solve_plan(problem, progress=tell, caches=keeping.caches())
+    with workers_at(keeping.place) as workers, progress_shown(quiet) as tell:
+        result = solve_plan(problem, progress=tell, caches=keeping.caches(), workers=workers)
     if result.status is Status.FAILED:
         print(f"failed: {result.message}", file=sys.stderr)
     elif keeping.out is not None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from llmopt_optimizer.cli.commands import REPORT, Inputs
 from llmopt_optimizer.cli.outcome import ExitCode, InputError
+from llmopt_optimizer.loop.workers import Place, workers_at
 from llmopt_optimizer.output.files import prepare_directory, write_files
 from llmopt_optimizer.output.table import console_for, print_result
 from llmopt_optimizer.output.writing import document_text, write
@@ -37,13 +38,15 @@ CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Where answers and simulations go."""
+    """Where answers and simulations go, and where these run."""
 
     out: Path | None
     cache: Path | None
     """None: a folder of the user."""
     resume: bool
     report: bool
+    place: Place
+    """Where simulations run."""
 
     @property
     def state(self) -> Path | None:
@@ -74,8 +77,8 @@ def run_solve(inputs: Inputs, keeping: Keeping, *, as_json: bool, quiet: bool) -
         return run_plan(problem, keeping, as_json=as_json, quiet=quiet)
     _opened(keeping, problem)
     try:
-        with progress_shown(quiet) as tell:
-            result = solve_problem(problem, progress=tell, caches=keeping.caches())
+        with workers_at(keeping.place) as workers, progress_shown(quiet) as tell:
+            result = solve_problem(problem, progress=tell, caches=keeping.caches(), workers=workers)
     except SolveInterrupted as interrupt:
         return _interrupted(interrupt.result, problem, keeping)
     _written(result, problem, keeping)

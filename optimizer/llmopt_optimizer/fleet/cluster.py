@@ -20,6 +20,7 @@ from llmopt_optimizer.fleet.plan import PlanResult, PlanRow
 from llmopt_optimizer.fleet.search import Ledger, Search, searched
 from llmopt_optimizer.fleet.stocks import Cluster, Kind
 from llmopt_optimizer.loop.store import Store
+from llmopt_optimizer.loop.workers import Workers, here
 from llmopt_optimizer.result import Progress, Status
 from llmopt_problems.schema import AcceleratorOffer, ClusterProblem
 
@@ -32,19 +33,20 @@ def solve_cluster(
     *,
     progress: Callable[[Progress], None] | None = None,
     caches: tuple[Path, ...] = (),
+    workers: Workers | None = None,
 ) -> PlanResult:
     """The best plan of `problem` within its time limit, verified group by group.
 
-    Simulations are read from the folders `caches` and stored there. Raises `ProblemError` for names that no
-    catalog has.
+    Simulations are read from the folders `caches` and stored there; `workers` run them, by default
+    threads. Raises `ProblemError` for names that no catalog has.
     """
     started = time.monotonic()
     deadline = started + problem.limits.time_s
-    store = Store(caches)
+    store, ran = Store(caches), workers or here()
 
     def work(timed: Timed[_Found]) -> _Found:
         timed.tell(Progress("building expressions", 0.01))
-        lineups = tuple(_lineup(problem, offer, store, timed) for offer in problem.hardware.accelerators)
+        lineups = tuple(_lineup(problem, offer, store, ran, timed) for offer in problem.hardware.accelerators)
         keep = partial(_kept, timed, problem, lineups)
         search = Search(lineups, problem.verification.audit, deadline, timed.tell, keep)
         return _Found(problem, lineups, searched(search, _cluster(problem)))
@@ -68,8 +70,10 @@ def _kept(timed: Timed[_Found], problem: ClusterProblem, lineups: tuple[Lineup, 
     timed.publish(_Found(problem, lineups, replace(ledger, timed_out=True)))
 
 
-def _lineup(problem: ClusterProblem, offer: AcceleratorOffer, store: Store, timed: Timed[_Found]) -> Lineup:
-    lineup = open_lineup(offer.name, partial(problem.group_problem, offer), store)
+def _lineup(
+    problem: ClusterProblem, offer: AcceleratorOffer, store: Store, workers: Workers, timed: Timed[_Found]
+) -> Lineup:
+    lineup = open_lineup(offer.name, partial(problem.group_problem, offer), store, workers)
     return replace(lineup, stopped=timed.stopped)
 
 

@@ -22,6 +22,7 @@ from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.simulation import Simulations, simulations
 from llmopt_optimizer.loop.store import Store
 from llmopt_optimizer.loop.study import Study, open_study
+from llmopt_optimizer.loop.workers import Workers
 from llmopt_optimizer.scenario import Scenario, resolve
 from llmopt_optimizer.symbols import frozen_symbols
 from llmopt_problems import Problem
@@ -65,7 +66,9 @@ class Lineup:
     def simulations_at(self, rate_per_s: float) -> Simulations:
         """Simulations of groups that serve a rate."""
         bench = replace(self.study.simulations.bench, scenario=self.scenario_at(rate_per_s))
-        runs = replace(simulations(bench, self.store, self.study.simulations.workers), most_factor=MOST_FACTOR)
+        runs = replace(
+            simulations(bench, self.store, self.study.simulations.workers), most_factor=MOST_FACTOR
+        )
         return runs if self.stopped is None else replace(runs, stopped=self.stopped)
 
     def program_at(self, rate_per_s: float) -> Program:
@@ -89,14 +92,17 @@ class Lineup:
 
 
 def open_lineup(
-    accelerator: str, problem_at: Callable[[float], Problem], store: Store | None = None
+    accelerator: str,
+    problem_at: Callable[[float], Problem],
+    store: Store | None = None,
+    workers: Workers | None = None,
 ) -> Lineup:
     """Build and compile the expressions of a lineup; the problem's only objective must be `gpus`.
 
     Raises `ProblemError` as `resolve` does.
     """
     store = store or Store()
-    study, frozen = open_study(resolve(problem_at(REFERENCE_RATE_PER_S)), store)
+    study, frozen = open_study(resolve(problem_at(REFERENCE_RATE_PER_S)), store, workers)
     return Lineup(accelerator, problem_at, study, frozen, store)
 
 

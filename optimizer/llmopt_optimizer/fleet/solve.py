@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmopt_optimizer.fleet.cluster import solve_cluster
 from llmopt_optimizer.fleet.plan import PlanResult
+from llmopt_optimizer.loop.workers import Workers
 from llmopt_optimizer.result import Progress
 from llmopt_problems.schema.kinds import PlanProblem
 
@@ -16,6 +17,7 @@ def solve_plan(
     *,
     progress: Callable[[Progress], None] | None = None,
     caches: tuple[Path, ...] = (),
+    workers: Workers | None = None,
 ) -> PlanResult:
     """The best plan within the problem's time limit; see `solve_cluster`."""
-    return solve_cluster(problem, progress=progress, caches=caches)
+    return solve_cluster(problem, progress=progress, caches=caches, workers=workers)

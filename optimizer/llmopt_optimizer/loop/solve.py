@@ -57,8 +57,8 @@ def solve_problem(
     time.
 
     `progress` is told, from another thread, what is being done. Simulations are read from the folders
-    `caches` and stored there; `workers` run them, by default threads. Raises `ProblemError` for names that no catalog has and `SolveInterrupted`
-    on Ctrl-C.
+    `caches` and stored there; `workers` run them, by default threads. Raises `ProblemError` for names
+    that no catalog has and `SolveInterrupted` on Ctrl-C.
     """
     work = _Work(problem, progress or (lambda _: None), Store(caches), workers or here())
     Thread(target=work.run, daemon=True).start()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_args
 
-from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from llmopt_optimizer.errors import WorkersError
@@ -23,6 +24,8 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 Kind = Literal["threads", "processes", "ray", "dask"]
 
+CONNECTING_S = 10.0
+"""How long a cluster may take to answer."""
 LOSSES = 5
 """How often in a row workers may be lost before a map gives up."""
 
@@ -63,15 +66,17 @@ def _kind(text: str) -> Kind:
     return next(kind for kind in get_args(Kind) if kind == text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Workers:
     """Workers at a place; `here()` gives threads, `workers_at` any."""
 
-    pool: Parallel
+    made: Callable[[], Parallel]
     count: int
     shares_memory: bool
     losses: tuple[type[Exception], ...] = ()
     """Errors that say that a worker was lost."""
+    pool: Parallel | None = None
+    """Open between calls, since starting processes takes time; threads are let go."""
 
     def map(
         self,
@@ -86,12 +91,32 @@ class Workers:
         waiting = list(items)
         for _ in range(LOSSES):
             try:
-                return list(self.pool(delayed(run)(item) for item in _while(go_on, waiting)))
+                with self._opened() as pool:
+                    return list(pool(delayed(run)(item) for item in _while(go_on, waiting)))
             except self.losses as error:
                 lost = error
         raise WorkersError(
             f"workers were lost {LOSSES} times in a row ({lost}): see that they have enough memory"
         ) from lost
+
+    @contextmanager
+    def _opened(self) -> Iterator[Parallel]:
+        """A pool. One whose call failed is not used again: joblib would give its late results to the next."""
+        if self.pool is None:
+            self.pool = self.made().__enter__()
+        try:
+            yield self.pool
+        except BaseException:
+            self.close()
+            raise
+        if self.shares_memory:
+            self.close()
+
+    def close(self) -> None:
+        """Let the workers go."""
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.__exit__(None, None, None)
 
 
 def _while(go_on: Callable[[], bool], items: Iterable[Item]) -> Iterator[Item]:
@@ -103,37 +128,35 @@ def _while(go_on: Callable[[], bool], items: Iterable[Item]) -> Iterator[Item]:
 
 def here() -> Workers:
     """One thread a core. The kernel runs without the interpreter's lock, so that threads are enough."""
-    count = cpu_count()
-    return Workers(Parallel(count, backend="threading"), count, shares_memory=True)
+    return _workers(Place(), cpu_count(), {})
 
 
 @contextmanager
 def workers_at(where: Place) -> Iterator[Workers]:
-    """The workers at a place, which are left as they were found.
+    """The workers at a place, which are let go at the end.
 
     Raises `WorkersError` where a cluster's package is missing or nobody answers at its address.
     """
     with ExitStack() as stack:
-        backend, count, options = _backend(where, stack)
-        stack.enter_context(parallel_config(backend=backend, **options))
-        pool = stack.enter_context(Parallel(count))
-        yield Workers(pool, count, where.shares_memory, _losses(where.kind))
+        count, options = where.workers or cpu_count(), {}
+        if where.kind == "dask":
+            client = stack.enter_context(_dask_client(where.address))
+            count, options = sum(client.ncores().values()), {"client": client}
+        elif where.kind == "ray":
+            count = _ray_cores(where.address, stack)
+        yield stack.enter_context(closing(_workers(where, count, options)))
 
 
-def _backend(where: Place, stack: ExitStack) -> tuple[str, int, dict[str, Any]]:
-    """The name of the backend in joblib, how many workers it has, and its options."""
-    if where.kind == "dask":
-        client = stack.enter_context(_dask_client(where.address))
-        return "dask", sum(client.ncores().values()), {"client": client}
-    if where.kind == "ray":
-        return "ray", _ray_cores(where.address, stack), {}
-    return "threading" if where.kind == "threads" else "loky", where.workers or cpu_count(), {}
+def _workers(where: Place, count: int, options: dict[str, Any]) -> Workers:
+    backend = {"threads": "threading", "processes": "loky"}.get(where.kind, where.kind)
+    made = partial(Parallel, count, backend=backend, **options)
+    return Workers(made, count, where.shares_memory, _losses(where.kind))
 
 
 def _dask_client(address: str) -> Any:
     distributed = _package("distributed", "dask")
     try:
-        client = distributed.Client(address, timeout=10, set_as_default=False)
+        client = distributed.Client(address, timeout=CONNECTING_S, set_as_default=False)
     except OSError as error:
         raise WorkersError(f"no Dask scheduler answers at {address}: {error}") from error
     if not client.ncores():

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from llmopt_calibration.step import layout_violations
 from llmopt_optimizer.errors import DeploymentError
-from llmopt_optimizer.loop.service import PoolMemory, Workbench, pool_memory, service_model, workbench
 from llmopt_optimizer.loop.replicating import latency_levels, workload_source
+from llmopt_optimizer.loop.service import PoolMemory, Workbench, pool_memory, service_model, workbench
 from llmopt_optimizer.scenario import resolve
 from llmopt_problems import Problem
 from llmopt_problems.deployment import Deployment, PoolDeployment
