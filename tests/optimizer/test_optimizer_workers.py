@@ -120,17 +120,18 @@ def started(*command: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def line_with(process: subprocess.Popen[str], text: str) -> str:
     """The first line that holds a text; what comes after it is read away, so that the pipe does not fill."""
     assert process.stdout is not None
-    found = next(line for line in process.stdout if text in line)
+    found = next((line for line in process.stdout if text in line), "")
+    assert found, f"{process.args} ended without saying {text}"
     threading.Thread(target=process.stdout.read, daemon=True).start()
     return found
 

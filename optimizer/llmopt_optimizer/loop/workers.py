@@ -7,7 +7,7 @@ in order, so results are the same wherever they come from. When a worker dies it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_args
 
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from llmopt_optimizer.errors import WorkersError
@@ -147,10 +147,14 @@ def workers_at(where: Place) -> Iterator[Workers]:
         yield stack.enter_context(closing(_workers(where, count, options)))
 
 
-def _workers(where: Place, count: int, options: dict[str, Any]) -> Workers:
+def _workers(where: Place, count: int, options: Mapping[str, Any]) -> Workers:
     backend = {"threads": "threading", "processes": "loky"}.get(where.kind, where.kind)
-    made = partial(Parallel, count, backend=backend, **options)
-    return Workers(made, count, where.shares_memory, _losses(where.kind))
+    return Workers(partial(_pool, count, backend, options), count, where.shares_memory, _losses(where.kind))
+
+
+def _pool(count: int, backend: str, options: Mapping[str, Any]) -> Parallel:
+    with parallel_config(backend=backend, **options):  # loads backends that joblib itself does not have
+        return Parallel(count)
 
 
 def _dask_client(address: str) -> Any:
