@@ -121,6 +121,7 @@ def test_options_change_the_problem(solver: Callable[[Status], list[Problem]]) -
         (("check", "quickstart", "--set", "sloo=2"), "unknown key"),
         (("check", "quickstart", "--set", "nothing"), "--set nothing"),
         (("solve", "quickstart", "--time-limit", "60"), "unit"),
+        (("solve", "quickstart", "--parallel", "spark"), "no place for workers"),
         (("simulate", "quickstart", "--deployment", "tp=4,pp"), "'pp' is not key=value"),
         (("simulate", "quickstart", "--deployment", "nothing.json"), "nothing.json"),
         (("simulate", "quickstart", "--deployment", "tp=0"), "layout.tp"),
