@@ -97,6 +97,7 @@ def _settings(
         "front_ranks": deployment.pools[0].ranks,
         "ranks": sum(pool.ranks for pool in deployment.pools),
         "engines": sum(pool.engines for pool in deployment.pools),
+        "pipelined": any(pool.layout.pp > 1 for pool in deployment.pools),
         "disaggregated": deployment.mode == "disaggregated",
         "closed_loop": workload.concurrency is not None,
         "prefix_cache": deployment.prefix_cache,
@@ -139,9 +140,13 @@ def _engines(pools: tuple[PoolDeployment, ...]) -> k.Records:
     sizes = np.array([dp for _, _, dp in layout])
     engines["pool"] = [pool for pool, _, _ in layout]
     first = (0, pools[0].instances)
+    engines["stages"] = [pools[pool].layout.pp for pool, _, _ in layout]
     engines["instance"] = [first[pool] + instance for pool, instance, _ in layout]
     engines["rank_stop"] = np.cumsum(sizes)
     engines["rank_start"] = np.cumsum(sizes) - sizes
+    # An instance has as many stages as engines, so stages are numbered as engines are.
+    before = np.where(engines["pool"] == 0, 0, pools[0].engines)
+    engines["first_stage"] = before + [instance for _, instance, _ in layout] * engines["stages"]
     return engines
 
 
@@ -224,6 +229,7 @@ def _allocate(
         growth=np.zeros(int((ranks["growth_period"] * ranks["grows"]).sum()), np.int64),
         agenda=np.zeros((rank_count * int(settings["ring"][0]), int(ranks["verify"].max()) + 1), np.int32),
         **_filled_later(),
+        stages_s=np.zeros(engine_count),
         run_ends_s=np.zeros((engine_count, k.RUN_STEPS)),
         flows=np.zeros(flows, shapes.FLOW),
         setups=np.zeros(2 * flows, shapes.SETUP),

@@ -62,6 +62,7 @@ class Engine:
     law: Law
     decodes_only: bool
     bell: simpy.Event
+    stages: list[float]
     ranks: list[Rank] = field(default_factory=list)
     busy: float = 0.0
 
@@ -110,7 +111,9 @@ class Model:
         before = sum(len(ranks) for ranks in self.ranks)
         first_instance = self.ranks[0][-1].instance + 1 if self.ranks else 0
         for number in range(pool.engines):
-            engine = Engine(len(self.engines), law, pool.role == "decode", self.env.event())
+            if number % pool.layout.pp == 0:
+                stages = [0.0] * pool.layout.pp  # when each will be free
+            engine = Engine(len(self.engines), law, pool.role == "decode", self.env.event(), stages)
             self.engines.append(engine)
             for _ in range(pool.layout.dp):
                 rank = Rank(
@@ -203,14 +206,18 @@ class Model:
 
     def steps(self, engine: Engine) -> Iterator[simpy.Event]:
         while True:
-            yield self.at(self.order["start"])
+            yield self.at(self.order["start"] + engine.number)
             seconds = self.plan(engine)
             if seconds == 0.0:
                 engine.bell = self.env.event()
                 yield engine.bell
                 continue
-            engine.busy += seconds
-            yield self.at(engine.number, seconds)
+            end = self.env.now
+            for number, free in enumerate(engine.stages):
+                end = max(end, free) + seconds / len(engine.stages)
+                engine.stages[number] = end
+            engine.busy += end - self.env.now
+            yield self.at(engine.number, seconds if len(engine.stages) == 1 else end - self.env.now)
             for rank in engine.ranks:
                 self.end_step(rank)
 

@@ -82,8 +82,9 @@ class Twin:
         instance = 0
         for number, pool in enumerate(self.deployment.pools):
             for _ in range(pool.instances):
+                stages = [0.0] * pool.layout.pp
                 for _ in range(pool.layout.pp):
-                    engine = Engine(len(self.engines), number == 1, pool.scheduling)
+                    engine = Engine(len(self.engines), number == 1, pool.scheduling, stages)
                     engine.verify += pool.speculation.draft_tokens if pool.speculation else 0
                     self.engines.append(engine)
                     for place in range(pool.layout.dp):
@@ -192,7 +193,10 @@ class Twin:
             for rank in engine.ranks:
                 rank.remember()
         engine.opened = math.inf
-        engine.start, engine.end = self.now, self.now + seconds
+        engine.start, engine.end = self.now, self.now
+        for stage in range(len(engine.stages)):
+            engine.end = max(engine.end, engine.stages[stage]) + seconds / len(engine.stages)
+            engine.stages[stage] = engine.end
         if self.split and not engine.decode_pool and self.layers > 1:
             self.compute(engine)
 

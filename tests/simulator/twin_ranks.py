@@ -56,6 +56,7 @@ class Engine:
     index: int
     decode_pool: bool
     rules: Scheduling
+    stages: list[float]  # of its pipeline: when each has done all planned steps
     ranks: list[Rank] = field(default_factory=list)
     end: float | None = None
     start: float = 0.0

@@ -46,12 +46,25 @@ def wake(s: State, e: int, now_s: float) -> None:
 
 @inner
 def start_ready(s: State, laws: Laws) -> None:
-    """Start a step on every engine that was woken; they do not affect one another."""
+    """Start a step on every engine that was woken; those of one pipeline in their order."""
     w = s.world[0]
+    if s.settings[0].pipelined:
+        _order_ready(s)
     for i in range(w.ready):
         s.engines[s.ready[i]].ready = 0
         _start(s, laws, s.ready[i], w.now_s)
     w.ready = 0
+
+
+@apart
+def _order_ready(s: State) -> None:
+    """Sort the engines that were woken; they come nearly in order."""
+    for i in range(1, s.world[0].ready):
+        e, place = s.ready[i], i
+        while place > 0 and s.ready[place - 1] > e:
+            s.ready[place] = s.ready[place - 1]
+            place -= 1
+        s.ready[place] = e
 
 
 @inner
@@ -269,7 +282,7 @@ def _record_waits(s: State, r: int, start_s: float, end_s: float) -> int:
 @inner
 def _steps_until_change(s: State, e: int) -> int:
     engine, steps = s.engines[e], RUN_STEPS
-    if engine.prefill > 0:
+    if engine.prefill > 0 or engine.stages > 1:
         return 1
     for r in range(engine.rank_start, engine.rank_stop):
         if (engine.pool == 0 and may_admit_next(s, r)) or (engine.ahead and has_unseen(s, r)):

@@ -32,9 +32,26 @@ def plan_ends(s: State, law: PoolLaw, draft: PoolLaw, e: int) -> bool:
         seconds = max(seconds, x.overhead_s) if x.overlapped else seconds + x.overhead_s
         if not (end_s < end_s + seconds < np.inf):  # NaN, endless, or too short to move the clock
             return False
-        end_s += seconds
+        end_s = _end_of_step(s, e, end_s, seconds)
         s.run_ends_s[e, i] = end_s
     return True
+
+
+@inner
+def _end_of_step(s: State, e: int, start_s: float, seconds: float) -> float:
+    """When a step of `seconds` ends that starts at `start_s`: it passes the stages of its pipeline in turn.
+
+    A stage takes an equal part of the step and serves the batches of its instance as they were planned, so a
+    batch waits behind the one before it wherever that one is slower.
+    """
+    x = s.engines[e]
+    if x.stages == 1:
+        return start_s + seconds
+    end_s, part_s = start_s, seconds / x.stages
+    for i in range(x.first_stage, x.first_stage + x.stages):
+        end_s = max(end_s, s.stages_s[i]) + part_s
+        s.stages_s[i] = end_s
+    return end_s
 
 
 @apart
@@ -47,7 +64,7 @@ def _plan_drafted_ends(s: State, law: PoolLaw, draft: PoolLaw, e: int) -> bool:
         seconds = max(seconds, x.overhead_s) if x.overlapped else seconds + x.overhead_s
         if not (end_s < end_s + seconds < np.inf):
             return False
-        end_s += seconds
+        end_s = _end_of_step(s, e, end_s, seconds)
         s.run_ends_s[e, i] = end_s
     return True
 

@@ -11,6 +11,7 @@ SETTINGS: Final = np.dtype(
         ("front_ranks", "i8"),
         ("ranks", "i8"),
         ("engines", "i8"),
+        ("pipelined", "?"),
         ("disaggregated", "?"),
         ("closed_loop", "?"),
         ("prefix_cache", "?"),

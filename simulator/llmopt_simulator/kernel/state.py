@@ -229,6 +229,8 @@ ENGINE: Final = np.dtype(
         ("opened_s", "f8"),  # when the window opened, infinite while none is open
         ("overhead_s", "f8"),
         ("overlapped", "?"),
+        ("stages", "i8"),  # of its instance's pipeline,
+        ("first_stage", "i8"),  # the first of them in `stages_s`
         ("ahead", "?"),  # plans a step when the one before begins
         ("seen_s", "f8"),  # requests that came later are not in the next plan; infinite: all are
     ],
@@ -310,6 +312,8 @@ class State(NamedTuple):
     """Shape (ranks × ring, most tokens of a step + 1): sequences by tokens, see `speculation`; or empty."""
     survival: NDArray[np.float64]
     """Shape (draft tokens,): of each, the probability that it and all before it are accepted."""
+    stages_s: NDArray[np.float64]
+    """When each pipeline stage of every instance has done all planned steps."""
     run_ends_s: NDArray[np.float64]
     """Shape (engines, RUN_STEPS): ends of the planned steps."""
     setups: Records
