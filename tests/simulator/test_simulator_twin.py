@@ -25,8 +25,9 @@ DRAFTED = 300
 SENT = 300
 
 KINDS = ("plain", "scheduled", "starved", "cached", "drafted", "sent")
-NOT_READ = {"Caching.host_bytes", "Speculation.draft", "ServiceModel.transfer"}
-"""Choices that no run reads: what host memory and drafts come to is in the service; links of one pool."""
+NOT_READ = {"Caching.host_bytes", "Speculation.draft", "ServiceModel.transfer", "PoolService.experts"}
+"""Choices that no run reads: what host memory and drafts come to is in the service; links of one pool;
+what is measured of experts."""
 
 
 def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Deployment, ServiceModel]:
