@@ -14,7 +14,7 @@ from sympy import Symbol
 from llmopt_optimizer.formulation.class_metrics import class_spreads
 from llmopt_optimizer.formulation.systems import modes
 from llmopt_optimizer.metrics.service import LATENCIES
-from llmopt_optimizer.result import FrozenParameter
+from llmopt_optimizer.result import ASSUMED, TRAFFIC, FrozenParameter
 from llmopt_optimizer.scenario import Scenario
 from llmopt_optimizer.symbols import FrozenSymbols, attainment_symbol, frozen_symbols, spread_symbol
 from llmopt_problems.metrics_catalog import STATISTICS
@@ -45,8 +45,8 @@ def from_traffic(traffic: TrafficSummary, *, prefix_cache: bool) -> Frozen:
     symbols = frozen_symbols()
     numbers = _traffic_numbers(symbols, traffic, hit)
     records = {
-        symbol: FrozenParameter(symbol.name, float(value), float(value), float(value), meaning)
-        for symbol, (value, meaning) in numbers.items()
+        symbol: FrozenParameter(symbol.name, value, value, value, unit, meaning, TRAFFIC)
+        for symbol, (value, unit, meaning) in numbers.items()
     }
     return Frozen(records | _without_spread())
 
@@ -60,33 +60,30 @@ def starting_frozen(scenario: Scenario) -> Frozen:
 
 def _traffic_numbers(
     symbols: FrozenSymbols, traffic: TrafficSummary, hit: float
-) -> dict[Symbol, tuple[float, str]]:
-    inputs = traffic.mean_input_tokens
+) -> dict[Symbol, tuple[float, str, str]]:
+    """Value, unit and meaning of every number that the traffic gives."""
+    inputs, outputs = traffic.mean_input_tokens, traffic.mean_output_tokens
+    rate, users = traffic.request_rate_per_s or 1.0, float(traffic.concurrency or 1)
+    decoded = max(outputs - 1, SMALLEST_DECODE_TOKENS)
+    decode_context, context = traffic.mean_decode_context_tokens, prefill_context(traffic, hit)
+    scv = 1.0 if traffic.arrival_scv is None else traffic.arrival_scv
     return {
-        symbols.request_rate_per_s: (traffic.request_rate_per_s or 1.0, "requests offered a second"),
-        symbols.concurrency: (traffic.concurrency or 1, "users of a closed loop"),
-        symbols.think_s: (traffic.mean_think_s, "mean pause of a closed-loop user between requests"),
-        symbols.input_tokens: (inputs, "mean input tokens"),
-        symbols.decode_tokens: (
-            max(traffic.mean_output_tokens - 1, SMALLEST_DECODE_TOKENS),
-            "mean output tokens after the first",
-        ),
-        symbols.hit_tokens: (hit, "mean input tokens found in the prefix cache"),
-        symbols.decode_context_tokens: (
-            traffic.mean_decode_context_tokens,
-            "mean context of a decoding sequence",
-        ),
+        symbols.request_rate_per_s: (rate, "1/s", "requests offered a second"),
+        symbols.concurrency: (users, "users", "users of a closed loop"),
+        symbols.think_s: (traffic.mean_think_s, "s", "mean pause of a closed-loop user between requests"),
+        symbols.input_tokens: (inputs, "tokens", "mean input tokens"),
+        symbols.decode_tokens: (decoded, "tokens", "mean output tokens after the first"),
+        symbols.hit_tokens: (hit, "tokens", "mean input tokens found in the prefix cache"),
+        symbols.decode_context_tokens: (decode_context, "tokens", "mean context of a decoding sequence"),
         symbols.prefill_context_tokens: (
-            prefill_context(traffic, hit),
+            context,
+            "tokens",
             "mean context that a computed prompt token attends to",
         ),
-        symbols.reserved_tokens: (inputs + traffic.mean_output_tokens, "mean KV tokens of a request"),
-        symbols.arrival_scv: (
-            1.0 if traffic.arrival_scv is None else traffic.arrival_scv,
-            "arrival variability",
-        ),
-        symbols.prefill_scv: (traffic.scv_input_tokens, "variability of prefill work"),
-        symbols.decode_scv: (traffic.scv_output_tokens, "variability of output lengths"),
+        symbols.reserved_tokens: (inputs + outputs, "tokens", "mean KV tokens of a request"),
+        symbols.arrival_scv: (scv, "1", "arrival variability"),
+        symbols.prefill_scv: (traffic.scv_input_tokens, "1", "variability of prefill work"),
+        symbols.decode_scv: (traffic.scv_output_tokens, "1", "variability of output lengths"),
     }
 
 
@@ -106,4 +103,7 @@ def _without_spread() -> dict[Symbol, FrozenParameter]:
         for statistic in STATISTICS
     }
     names |= {attainment_symbol(mode): f"share of requests within every SLO, {mode}" for mode in modes()}
-    return {symbol: FrozenParameter(symbol.name, 1.0, 1.0, 1.0, meaning) for symbol, meaning in names.items()}
+    return {
+        symbol: FrozenParameter(symbol.name, 1.0, 1.0, 1.0, "1", meaning, ASSUMED)
+        for symbol, meaning in names.items()
+    }

@@ -89,15 +89,27 @@ class Round:
     simulate_seconds: float
 
 
+TRAFFIC = "traffic"
+"""A number that the problem's traffic gives by itself."""
+ASSUMED = "assumed until simulated"
+"""A ratio that is taken to be one before the first simulation."""
+SIMULATED = "simulated"
+"""What simulation measured around the last proposals."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrozenParameter:
-    """A simulator measurement that the expressions read."""
+    """A number that the expressions read and that only traffic or simulation can give."""
 
     name: str
     value: float
     low: float
     high: float
+    unit: str
+    """SI unit of the number; `1` for a ratio."""
     meaning: str
+    source: str
+    """Where the number comes from: `TRAFFIC`, `ASSUMED` or `SIMULATED`."""
 
 
 @dataclass(frozen=True, slots=True)

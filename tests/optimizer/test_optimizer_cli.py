@@ -93,7 +93,7 @@ def test_solve_prints_the_table_or_the_document(solver: Callable[[Status], list[
     solver(Status.PROVEN)
     assert "Recommended" in run("solve", "quickstart").stdout
     document = json.loads(run("solve", "quickstart", "--json").stdout)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["problem"]["name"] == "quickstart"
     assert document["result"]["front"][0]["deployment"]["pools"][0]["instances"] == 2
 

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from llmopt_optimizer.output import files, formatting, frames
 from llmopt_optimizer.output.files import OutputError, prepare_directory, write_files
-from llmopt_optimizer.output.record import read_result, result_text
+from llmopt_optimizer.output.record import NOT_RECORDED, read_result, result_text
 from llmopt_optimizer.output.table import console_for, print_result
 from llmopt_optimizer.result import (
+    SIMULATED,
     Check,
     Estimate,
     FrozenParameter,
@@ -71,7 +72,9 @@ def result() -> Result:
         rounds=(Round(1, 3, 3, 2, 0.1, 0.2, 0.3),),
         checks=(Check("re-evaluation", True, "14 of 14"),),
         relaxations=(Relaxation("p95 TTFT", 2.0, None, "s"),),
-        frozen=(FrozenParameter("hit_rate", 0.1, 0.09, 0.11, "share of prompt tokens found in the cache"),),
+        frozen=(
+            FrozenParameter("hit_tokens", 410.0, 390.0, 430.0, "tokens", "found in the cache", SIMULATED),
+        ),
         provenance={"gemm": "measured"},
         space_size=12345,
         seconds=12.3,
@@ -106,16 +109,28 @@ def test_unknown_numbers_survive_as_strict_json(result: Result, tmp_path: Path) 
     assert again.front[0].simulated[TPOT].high == math.inf
 
 
+def test_documents_of_the_version_before_are_read(result: Result, tmp_path: Path) -> None:
+    document = json.loads(result_text(result, {"name": "quickstart"}, "0.1.0"))
+    for each in document["result"]["frozen"]:
+        del each["unit"], each["source"]
+    write_files(tmp_path, {"result.json": json.dumps(document | {"schema_version": 1})})
+    (old,) = result.frozen
+    assert read_result(tmp_path) == replace(result, frozen=(replace(old, unit="", source=NOT_RECORDED),))
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
         ("{", "is not a result of llmopt"),
-        ('{"schema_version": 2}', "schema_version"),
+        ('{"schema_version": 3}', "schema_version"),
+        ('{"schema_version": 1}', "llmopt_version"),
+        ('{"schema_version": 1, "result": {"frozen": [3]}}', "llmopt_version"),
+        ("\udcff", "cannot be read"),
         ("[]", "is not a result of llmopt"),
     ],
 )
 def test_damaged_documents_are_named(tmp_path: Path, content: str, expected: str) -> None:
-    (tmp_path / "result.json").write_text(content)
+    (tmp_path / "result.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(OutputError, match=expected):
         read_result(tmp_path)
 

@@ -10,6 +10,7 @@ from llmopt_optimizer.core.program import Assignment, Choice
 from llmopt_optimizer.formulation.build import build_program
 from llmopt_optimizer.frozen import from_traffic
 from llmopt_optimizer.loop.prediction import predictor
+from llmopt_optimizer.result import SIMULATED, FrozenParameter
 from llmopt_optimizer.scenario import resolve
 from llmopt_optimizer.symbolic import (
     SymbolicModel,
@@ -95,7 +96,20 @@ def test_relations_hold_where_the_bounds_do(problem: Problem, model: SymbolicMod
 def test_frozen_parameters_are_a_table(model: SymbolicModel) -> None:
     table = frozen_table(model).set_index("name")
     assert table.loc["request_rate_per_s", "value"] == 6.0
+    assert table.loc["request_rate_per_s", "unit"] == "1/s"
+    assert set(table["source"]) == {"traffic", "assumed until simulated"}
+    assert (table["low"] <= table["high"]).all()
     assert table["meaning"].str.len().min() > 5
+    assert table["unit"].str.len().min() > 0
+
+
+def test_frozen_parameters_of_a_solve_take_the_place_of_the_first_ones(problem: Problem) -> None:
+    spread = FrozenParameter("spread_aggregated_ttft_p95", 1.5, 1.2, 1.7, "1", "p95 TTFT", SIMULATED)
+    measured = symbolic_model(problem, "aggregated", frozen=[spread])
+    first, second = evaluate(measured, ["ttft_p95_s"], {**POINT, spread.name: [1.0, 1.5]})["ttft_p95_s"]
+    assert evaluate(measured, ["ttft_p95_s"], POINT)["ttft_p95_s"][0] == second
+    assert second == pytest.approx(1.5 * first)
+    assert frozen_table(measured).set_index("name").loc[spread.name, "source"] == "simulated"
 
 
 def test_wrong_names_are_named(problem: Problem, model: SymbolicModel) -> None:

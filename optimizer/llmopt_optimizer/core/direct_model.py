@@ -45,14 +45,7 @@ class DirectModel:
 
     def assignment(self) -> Assignment:
         """The decisions of the solved model."""
-        choices = []
-        for pool, variant, factors in zip(self.system.pools, self.variants, self.factors, strict=True):
-            rows = [factor.invert() or 0 for factor in factors]
-            values = tuple(
-                (d.symbol.name, d.values[row]) for d, row in zip(variant.decisions, rows, strict=True)
-            )
-            choices.append(Choice(pool.name, variant.name, values))
-        return Assignment(self.system.name, tuple(choices))
+        return chosen(self.system, self.variants, self.factors)
 
     def cut(self, assignment: Assignment) -> None:
         """Exclude one assignment."""
@@ -63,12 +56,24 @@ class DirectModel:
         self.model.cuts.add(pyo.quicksum(hot) <= len(hot) - 1)
 
 
+def chosen(
+    system: System, variants: tuple[Variant, ...], factors: tuple[tuple[Factor, ...], ...]
+) -> Assignment:
+    """What a solved model decided: one factor a decision of each pool."""
+    choices = []
+    for pool, variant, of_pool in zip(system.pools, variants, factors, strict=True):
+        rows = [factor.invert() or 0 for factor in of_pool]
+        values = tuple((d.symbol.name, d.values[row]) for d, row in zip(variant.decisions, rows, strict=True))
+        choices.append(Choice(pool.name, variant.name, values))
+    return Assignment(system.name, tuple(choices))
+
+
 class NothingAllowed(Exception):  # noqa: N818  (an answer, not a fault)
     """The rules of a pool allow none of its combinations of decisions."""
 
 
 @dataclass(slots=True)
-class _Builder:
+class Builder:
     """The model under construction."""
 
     program: Program
@@ -92,7 +97,7 @@ class _Builder:
 
 
 @dataclass(slots=True)
-class _Words:
+class Words:
     """The caller's symbols in the model's: symbols, numbers, or expressions of them."""
 
     names: dict[Symbol, Basic]
@@ -109,22 +114,37 @@ def build_direct(program: Program, system: System, variants: tuple[Variant, ...]
     Raises `NotTranslatable` naming a node that no reduction takes, and `NothingAllowed`.
     """
     model = pyo.ConcreteModel()
-    ranges: dict[Symbol, Range] = {}
-    continuous: dict[Symbol, PyomoExpression] = {}
-    factors = tuple(_pool_factors(model, *pair, ranges) for pair in zip(system.pools, variants, strict=True))
-    deciding = tuple(factor for of_pool in factors for factor in of_pool if len(factor.hot) > 1)
-    builder = _Builder(program, Scope(model, "direct", 1.0, deciding, continuous, ranges), ranges, continuous)
-    numbers: dict[Symbol, Basic] = {symbol: exact_number(v) for symbol, v in program.parameters.items()}
-    attributes = dict(numbers)
-    for pool, variant in zip(system.pools, variants, strict=True):
-        attributes |= _add_variant(builder, pool, variant, _Words(numbers | _decided(pool, variant)))
-    scale = _add_system(builder, system, _Words(attributes))
+    builder, factors, words = add_system(model, program, system, variants)
+    scale = _add_question(builder, system, words)
     model.cuts = pyo.ConstraintList()
     direct = DirectModel(system, variants, factors, model, ScipBackEnd(model), scale)
     for assignment in program.excluded:
         if assignment.system == system.name and _variants_of(assignment) == tuple(v.name for v in variants):
             direct.cut(assignment)
     return direct
+
+
+def add_system(
+    model: pyo.ConcreteModel, program: Program, system: System, variants: tuple[Variant, ...]
+) -> tuple[Builder, tuple[tuple[Factor, ...], ...], Words]:
+    """Add decisions, states and constraints of these variants, but no limit and no objective.
+
+    Gives what later expressions are translated with, one factor a decision of each pool, and the system's
+    attributes in the model's symbols.
+    """
+    ranges: dict[Symbol, Range] = {}
+    continuous: dict[Symbol, PyomoExpression] = {}
+    factors = tuple(_pool_factors(model, *pair, ranges) for pair in zip(system.pools, variants, strict=True))
+    deciding = tuple(factor for of_pool in factors for factor in of_pool if len(factor.hot) > 1)
+    builder = Builder(program, Scope(model, "direct", 1.0, deciding, continuous, ranges), ranges, continuous)
+    numbers: dict[Symbol, Basic] = {symbol: exact_number(v) for symbol, v in program.parameters.items()}
+    attributes = dict(numbers)
+    for pool, variant in zip(system.pools, variants, strict=True):
+        attributes |= _add_variant(builder, pool, variant, Words(numbers | _decided(pool, variant)))
+    words = Words(attributes)
+    for constraint in system.constraints:
+        _add_constraint(builder, words(constraint.expression))
+    return builder, factors, words
 
 
 def _variants_of(assignment: Assignment) -> tuple[str, ...]:
@@ -158,7 +178,7 @@ def _pool_factors(
     return tuple(factors)
 
 
-def _add_variant(builder: _Builder, pool: Pool, variant: Variant, words: _Words) -> dict[Symbol, Basic]:
+def _add_variant(builder: Builder, pool: Pool, variant: Variant, words: Words) -> dict[Symbol, Basic]:
     """Add states and constraints of a pool; gives every attribute in the model's symbols."""
     words.names |= {state.symbol: _own(pool, state.symbol) for state in variant.states}
     attributes = {symbol: words(expression) for symbol, expression in variant.attributes.items()}
@@ -174,7 +194,7 @@ def _add_variant(builder: _Builder, pool: Pool, variant: Variant, words: _Words)
     return attributes
 
 
-def _learn_ranges(builder: _Builder, pool: Pool, rules: list[Expr], expressions: list[Expr]) -> None:
+def _learn_ranges(builder: Builder, pool: Pool, rules: list[Expr], expressions: list[Expr]) -> None:
     own = [f for f in builder.scope.factors if all(s.name.startswith(f"{pool.name}.") for s in f.values)]
     rows = allowed_rows(own, rules)
     if rows is None:
@@ -184,7 +204,7 @@ def _learn_ranges(builder: _Builder, pool: Pool, rules: list[Expr], expressions:
     builder.scope.known_ranges.update(ranges_over(rows, expressions))
 
 
-def _add_state(builder: _Builder, state: State, words: _Words) -> None:
+def _add_state(builder: Builder, state: State, words: Words) -> None:
     lower, upper, equation = words(state.lower), words(state.upper), words(state.equation)
     symbol = words.names[state.symbol]
     scope = builder.scope
@@ -201,7 +221,7 @@ def _add_state(builder: _Builder, state: State, words: _Words) -> None:
     scope.require(variable >= multiplied(scale, builder.translate(lower, UP)))
 
 
-def _add_constraint(builder: _Builder, expression: Expr) -> None:
+def _add_constraint(builder: Builder, expression: Expr) -> None:
     """The constraint `expression <= 0`; one that reads decisions only forbids their combinations exactly."""
     magnitude = terms_magnitude(expression)
     scope = builder.scope
@@ -212,15 +232,13 @@ def _add_constraint(builder: _Builder, expression: Expr) -> None:
     _add_at_most(builder, expression, slack if isfinite(slack) else 0.0)
 
 
-def _add_at_most(builder: _Builder, expression: Expr, bound: float) -> None:
+def _add_at_most(builder: Builder, expression: Expr, bound: float) -> None:
     scale = scale_of(builder.scope.range(expression))
     builder.scope.require(multiplied(scale, builder.translate(expression, UP)) <= scale * bound)
 
 
-def _add_system(builder: _Builder, system: System, words: _Words) -> float:
-    """Constraints, limits and the objective; gives the objective's scale."""
-    for constraint in system.constraints:
-        _add_constraint(builder, words(constraint.expression))
+def _add_question(builder: Builder, system: System, words: Words) -> float:
+    """Limits and the objective; gives the objective's scale."""
     for limit in builder.program.limits:
         expression = limit.sign * words(system.metrics[limit.metric])
         _add_at_most(builder, expression, limit.sign * limit.value + TOLERANCE * abs(limit.value))

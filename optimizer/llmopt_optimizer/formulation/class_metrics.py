@@ -12,7 +12,7 @@ from dataclasses import replace
 from sympy import Symbol
 
 from llmopt_optimizer.core.program import System
-from llmopt_optimizer.result import FrozenParameter
+from llmopt_optimizer.result import ASSUMED, FrozenParameter
 from llmopt_optimizer.symbols import class_spread_symbol, spread_symbol
 from llmopt_problems import Problem
 from llmopt_problems.deployment import Mode
@@ -47,7 +47,7 @@ def class_spreads(problem: Problem) -> dict[Symbol, FrozenParameter]:
     for mode in problem.search.modes:
         for key, symbol in class_spread_symbols(problem, mode).items():
             meaning = f"simulated {key} over the formula of all requests, {mode}"
-            found[symbol] = FrozenParameter(symbol.name, 1.0, 1.0, 1.0, meaning)
+            found[symbol] = FrozenParameter(symbol.name, 1.0, 1.0, 1.0, "1", meaning, ASSUMED)
     return found
 
 

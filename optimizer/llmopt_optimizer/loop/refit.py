@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from sympy import Symbol
@@ -20,7 +21,7 @@ from llmopt_optimizer.frozen import Frozen, prefill_context
 from llmopt_optimizer.loop.prediction import Predictor
 from llmopt_optimizer.loop.trials import Trial
 from llmopt_optimizer.metrics.service import LATENCIES
-from llmopt_optimizer.result import FrozenParameter
+from llmopt_optimizer.result import SIMULATED, FrozenParameter
 from llmopt_optimizer.scenario import Scenario
 from llmopt_optimizer.symbols import attainment_symbol, frozen_symbols, spread_symbol
 from llmopt_problems.deployment import Mode
@@ -110,4 +111,4 @@ def _spread(frozen: Frozen, symbol: Symbol, ratios: Sequence[float]) -> FrozenPa
 
 def _record(frozen: Frozen, symbol: Symbol, value: float, seen: Sequence[float]) -> FrozenParameter:
     low, high = (min(seen), max(seen)) if seen else (value, value)
-    return FrozenParameter(symbol.name, value, low, high, frozen.records[symbol].meaning)
+    return replace(frozen.records[symbol], value=value, low=low, high=high, source=SIMULATED)

@@ -171,7 +171,8 @@ def _sources(result: Result) -> Section:
         "<p>Step times come from laws whose coefficients were fitted to measurements where there are any. "
         "<em>measured</em>: fitted on this accelerator; <em>transferred</em>: fitted on another one; "
         "<em>default</em>: physics and data sheets alone.</p>"
-        f"{tables.provenance(result)}<h3>Measured by simulation for the formulas</h3>{tables.frozen(result)}"
+        f"{tables.provenance(result)}<h3>Numbers that the formulas read from traffic and simulation</h3>"
+        f"{tables.frozen(result)}"
     )
     return Section("sources", "Where the numbers come from", html)
 

@@ -170,12 +170,18 @@ def rounds(result: Result) -> str:
 
 
 def frozen(result: Result) -> str:
-    """What simulation measured for the formulas."""
+    """The numbers that the formulas read from traffic and from simulation."""
     rows = [
-        (escape(each.meaning), fmt.number(each.value), f"{fmt.number(each.low)} … {fmt.number(each.high)}")
+        (
+            escape(each.meaning),
+            fmt.number(each.value),
+            f"{fmt.number(each.low)} … {fmt.number(each.high)}",
+            escape(each.unit),
+            escape(each.source),
+        )
         for each in result.frozen
     ]
-    return table(("measured parameter", "value", "interval"), rows, (1, 2))
+    return table(("parameter", "value", "interval", "unit", "source"), rows, (1, 2))
 
 
 def provenance(result: Result) -> str:

@@ -3,12 +3,13 @@
 The expression becomes a tape, one operation a step; a reverse sweep along it gives every derivative at once
 (Griewank and Walther, Evaluating Derivatives, 2008, chapter 3). A state s = g(x, s) passes its adjoint to g
 divided by 1 - dg/ds (implicit function theorem). Max and Min are differentiated on the side that is larger or
-smaller, in equal parts at a tie; ceiling and floor are constant between their steps.
+smaller, in equal parts at a tie; ceiling and floor are constant between their steps; a root of zero, whose
+slope has no number, counts as constant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -144,7 +145,14 @@ class _Sweep:
             back = dict(zip(places, (self._name(argument) for argument in node.args), strict=True))
             for argument, place in zip(node.args, places, strict=True):
                 if argument.free_symbols:
-                    yield argument, diff(plain, place).xreplace(back)
+                    yield argument, _defined(node, diff(plain, place).xreplace(back), self._name)
+
+
+def _defined(node: Basic, slope: Expr, name: Callable[[Basic], Expr]) -> Expr:
+    """The slope, zero for a root of zero."""
+    if isinstance(node, Pow) and node.exp.is_number and node.exp < 1 and node.exp > 0:
+        return Piecewise((slope, name(node.base) > 0), (Integer(0), True), evaluate=False)
+    return slope
 
 
 def _operations(expression: Basic) -> Iterator[Basic]:

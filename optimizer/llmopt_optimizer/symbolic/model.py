@@ -9,7 +9,7 @@ put in, nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,10 @@ from sympy import Basic, Expr, Symbol
 
 from llmopt_optimizer.core.algebra import substituted
 from llmopt_optimizer.core.lowering import Floats, compile_expressions, terms_magnitude
-from llmopt_optimizer.core.program import TOLERANCE, Constraint, Number, Pool, State, System, Variant
+from llmopt_optimizer.core.program import TOLERANCE, Constraint, Number, Pool, Program, State, System, Variant
 from llmopt_optimizer.core.states import only_roots, smallest_roots
 from llmopt_optimizer.formulation.build import build_program
-from llmopt_optimizer.frozen import from_traffic
+from llmopt_optimizer.frozen import Frozen, starting_frozen
 from llmopt_optimizer.result import FrozenParameter
 from llmopt_optimizer.scenario import resolve
 from llmopt_problems import Problem
@@ -42,6 +42,8 @@ class SymbolicModel:
     constraints: tuple[Constraint, ...]
     """`expression <= 0`; memory and traffic carry a label, rules of the engine none."""
     frozen: Mapping[Symbol, FrozenParameter]
+    program: Program
+    """The same as a program of the core: one system, one variant a pool, no objective and no limit."""
 
     def symbol(self, name: str) -> Symbol:
         """The decision, state or frozen symbol of that name; `KeyError` with the known names otherwise."""
@@ -52,21 +54,28 @@ class SymbolicModel:
 
 
 def symbolic_model(
-    problem: Problem, mode: Mode, accelerators: Mapping[str, str] | None = None
+    problem: Problem,
+    mode: Mode,
+    accelerators: Mapping[str, str] | None = None,
+    frozen: Iterable[FrozenParameter] = (),
 ) -> SymbolicModel:
     """The model of `problem` in one mode, its frozen parameters as the traffic gives them.
+
+    `frozen` replaces parameters of the same name: `answer.result.frozen` gives those that a solve measured.
 
     `accelerators` names one for each pool (`serve`; `prefill` and `decode`; `both` as `A+B` in a closed
     loop); a pool left out takes the first that the problem offers. Raises `ValueError` for a mode that the
     problem does not search and for a pool or accelerator that it does not have.
     """
     scenario = resolve(problem)
-    frozen = from_traffic(scenario.traffic, prefix_cache=problem.search.prefix_cache)
-    systems = {system.name: system for system in build_program(scenario, frozen).systems}
+    known = starting_frozen(scenario)
+    given = {record.name: record for record in frozen}
+    known = known.measured({s: given[s.name] for s in known.records if s.name in given})
+    systems = {system.name: system for system in build_program(scenario, known).systems}
     if mode not in systems:
         raise ValueError(f"the problem searches {', '.join(systems)}, not {mode}")
     chosen = _chosen(systems[mode], dict(accelerators or {}))
-    return _assembled(mode, systems[mode], chosen, frozen.records)
+    return _assembled(mode, systems[mode], chosen, known)
 
 
 def _chosen(system: System, wanted: dict[str, str]) -> dict[str, Variant]:
@@ -84,9 +93,7 @@ def _variant(pool: Pool, name: str | None) -> Variant:
     raise ValueError(f"pool {pool.name} can be {offered}, not {name}")
 
 
-def _assembled(
-    mode: Mode, system: System, chosen: Mapping[str, Variant], frozen: Mapping[Symbol, FrozenParameter]
-) -> SymbolicModel:
+def _assembled(mode: Mode, system: System, chosen: Mapping[str, Variant], frozen: Frozen) -> SymbolicModel:
     attributes: dict[Symbol, Basic] = {}
     for variant in chosen.values():
         attributes |= variant.attributes
@@ -103,8 +110,13 @@ def _assembled(
         states=tuple(state for variant in chosen.values() for state in variant.states),
         metrics={name: _expression(e, attributes, done) for name, e in system.metrics.items()},
         constraints=(*own, *shared),
-        frozen=frozen,
+        frozen=frozen.records,
+        program=Program((replace(system, pools=_only(chosen)),), (), parameters=frozen.parameters()),
     )
+
+
+def _only(chosen: Mapping[str, Variant]) -> tuple[Pool, ...]:
+    return tuple(Pool(name, (variant,)) for name, variant in chosen.items())
 
 
 def _expression(expression: Expr, names: Mapping[Symbol, Basic], done: dict[Basic, Basic]) -> Expr:
@@ -112,9 +124,10 @@ def _expression(expression: Expr, names: Mapping[Symbol, Basic], done: dict[Basi
 
 
 def frozen_table(model: SymbolicModel) -> pd.DataFrame:
-    """The frozen parameters: name, value, interval, meaning."""
-    rows = [(each.name, each.value, each.low, each.high, each.meaning) for each in model.frozen.values()]
-    return pd.DataFrame(rows, columns=["name", "value", "low", "high", "meaning"])
+    """The frozen parameters: name, value, interval, unit, meaning and source, one row each."""
+    columns = [column.name for column in fields(FrozenParameter)]
+    rows = [[getattr(each, column) for column in columns] for each in model.frozen.values()]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def evaluate(
