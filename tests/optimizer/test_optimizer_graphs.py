@@ -14,7 +14,7 @@ import sympy as sp
 from typer.testing import CliRunner
 
 from llmopt_optimizer.cli.app import app
-from llmopt_optimizer.core.program import State
+from llmopt_optimizer.core.program import Program, State
 from llmopt_optimizer.graphs import (
     Graph,
     dependency_graph,
@@ -27,12 +27,13 @@ from llmopt_optimizer.graphs import (
     shared_parts,
     svg_text,
 )
-from llmopt_optimizer.result import FrozenParameter
+from llmopt_optimizer.result import TRAFFIC, FrozenParameter
 from llmopt_optimizer.symbolic import SymbolicModel, evaluate, states_at, symbolic_model
 from llmopt_problems import load
 
 X, N, S, Q = (sp.Symbol(name, positive=True) for name in ("x", "n", "s", "q"))
 TOTAL = X + N
+NO_PROGRAM = Program((), ())  # graphs read the metrics alone
 TOY = SymbolicModel(
     mode="aggregated",
     variants={"serve": "any"},
@@ -44,7 +45,11 @@ TOY = SymbolicModel(
         "plain": 2 * X,
     },
     constraints=(),
-    frozen={N: FrozenParameter("n", 6.0, 6.0, 6.0, "six"), Q: FrozenParameter("q", 1.0, 1.0, 1.0, "unused")},
+    frozen={
+        N: FrozenParameter("n", 6.0, 6.0, 6.0, "1", "six", TRAFFIC),
+        Q: FrozenParameter("q", 1.0, 1.0, 1.0, "1", "unused", TRAFFIC),
+    },
+    program=NO_PROGRAM,
 )
 POINT = {"tp": 4, "pp": 1, "ep": 1, "dp": 1, "instances": 2, "chunk_tokens": 2048, "batch_cap": 128}
 
@@ -123,7 +128,7 @@ def test_boxes_of_a_drawing_do_not_overlap() -> None:
 
 def test_labels_with_signs_of_the_formats_are_escaped() -> None:
     odd = sp.Symbol('a<"b">&c', positive=True)
-    model = SymbolicModel("aggregated", {}, {odd: (1,)}, (), {"m": odd + 1}, (), {})
+    model = SymbolicModel("aggregated", {}, {odd: (1,)}, (), {"m": odd + 1}, (), {}, NO_PROGRAM)
     graph = expression_graph(model, ["m"])
     ET.fromstring(svg_text(graph))
     assert '"b"' not in mermaid_text(graph)

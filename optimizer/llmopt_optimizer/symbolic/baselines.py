@@ -175,9 +175,9 @@ def _table(
     names = list(dict.fromkeys([*(o.metric for o in objectives), *(each.metric for each in limits)]))
     found = evaluate(model, names, columns)
     feasible = found.pop("feasible") > 0
-    for each in limits:
-        slack = TOLERANCE * abs(each.value)
-        feasible &= each.sign * found[each.metric] <= each.sign * each.value + slack
+    for limit in limits:
+        slack = TOLERANCE * abs(limit.value)
+        feasible &= limit.sign * found[limit.metric] <= limit.sign * limit.value + slack
     for each in objectives:
         feasible &= np.isfinite(found[each.metric])
     return pd.DataFrame({**columns, **found, "feasible": feasible})
