@@ -34,6 +34,9 @@ RANGES = {
     "experts_per_token": (1, 8),
     "imbalance": (1, 3),
     "bytes_moved": (1, 1e10),
+    "state_bytes": (1e4, 1e8),
+    "channels": (256, 65536),
+    "value_heads": (1, 64),
     "layers": (1, 128),
     "message_bytes": (1, 1e9),
     "ranks": (2, 64),
@@ -75,6 +78,10 @@ def test_every_family_of_the_design_has_a_law() -> None:
         "all_gather",
         "reduce_scatter",
         "all_to_all",
+        "expert_dispatch",
+        "expert_combine",
+        "linear_attention_decode",
+        "linear_attention_prefill",
         "send",
     }
     expected |= {f"gemm_{p}" for p in ("bf16", "fp8", "fp8_block", "fp4", "int4")}
@@ -137,6 +144,9 @@ def test_no_law_beats_the_data_sheet(family: str) -> None:
         ("moe", ("tokens",)),
         ("all_reduce", ("message_bytes",)),
         ("all_to_all", ("message_bytes",)),
+        ("expert_", ("message_bytes",)),
+        ("linear_attention_decode", ("sequences", "tokens")),
+        ("linear_attention_prefill", ("tokens", "pairs")),
     ],
 )
 def test_more_work_never_takes_less_time(kind: str, grown: tuple[str, ...]) -> None:

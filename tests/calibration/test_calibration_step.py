@@ -268,7 +268,7 @@ def test_how_tokens_reach_their_experts() -> None:
         Layout(8, dp=4): {"moe.all_gather", "moe.reduce_scatter", "moe.regather"},
         Layout(8, ep=8, dp=8): {"moe.dispatch", "moe.combine"},
     }
-    families = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all"}
+    families = {"all_reduce", "all_gather", "reduce_scatter", "expert_dispatch", "expert_combine"}
     for layout, names in expected.items():
         operators = _law("DeepSeek-R1", "fp8_block", layout).operators
         sent = {

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
-from llmopt_calibration.laws import attention, collectives, elementwise, gemm, latent_attention, moe
+from llmopt_calibration.laws import (
+    attention,
+    collectives,
+    elementwise,
+    gemm,
+    latent_attention,
+    linear_attention,
+    moe,
+)
 from llmopt_calibration.laws.law import Law
 
 
@@ -19,10 +27,14 @@ def _all_laws() -> tuple[Law, ...]:
     single = (
         elementwise.elementwise,
         elementwise.engine_step,
+        linear_attention.linear_attention_decode,
+        linear_attention.linear_attention_prefill,
         collectives.all_reduce,
         collectives.all_gather,
         collectives.reduce_scatter,
         collectives.all_to_all,
+        collectives.expert_dispatch,
+        collectives.expert_combine,
         collectives.send,
     )
     return (

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from sympy import Expr, Integer, Max, Min, Symbol, sqrt
 
-from llmopt_calibration.laws.law import HARDWARE, Coefficient, Law, coefficient, size
+from llmopt_calibration.laws.law import HARDWARE, Coefficient, Law, coefficient, size, smooth_max
 
 
 def _coefficients(latency_s: float) -> tuple[Coefficient, ...]:
@@ -73,6 +73,43 @@ def reduce_scatter() -> Law:
 def all_to_all() -> Law:
     """The law `all_to_all`: `message_bytes` sent by each rank, spread evenly over all ranks."""
     return _exchange("all_to_all", 1, 2e-5, hierarchical=False)
+
+
+def _expert_exchange(family: str) -> Law:
+    """Copies of a rank's tokens to the expert groups that they chose, or back, by kernels of their own.
+
+    DeepEP's kernels announce the tokens of each of `experts` and write them into the memory of its rank at
+    the same time: the longer of the two decides.
+    """
+    message, experts = size("message_bytes"), size("experts")
+    ranks, nodes = Symbol("ranks", positive=True), Symbol("nodes", positive=True)
+    coefficients = (
+        coefficient("overhead_s", 1e-5, 5e-7, 1e-3, "s", "launch and first synchronisation"),
+        coefficient("expert_s", 1e-8, 1e-12, 1e-6, "s/expert", "announcement of an expert's tokens"),
+        coefficient("link_efficiency", 0.75, 0.02, 1.0, "1", "fraction of the scale-up link"),
+        coefficient("network_efficiency", 0.80, 0.02, 1.0, "1", "fraction of the link between nodes"),
+        coefficient("sharpness", 2.0, 1.0, 12.0, "1", "q of the corner between latency and bandwidth"),
+    )
+    overhead, expert_s, e_link, e_net, q = (item.symbol for item in coefficients)
+    inside: Expr = message * Max(0, ranks / nodes - 1) / ranks
+    between: Expr = message * (nodes - 1) / nodes
+    latency = Min(1, ranks - 1) * (overhead + expert_s * experts)
+    link_s = inside / (HARDWARE.link_bytes_per_s * e_link)
+    network_s = between / (HARDWARE.network_bytes_per_s * e_net)
+    network_s += Min(1, nodes - 1) * HARDWARE.network_latency_s
+    seconds = smooth_max(Max(0, latency), link_s, q) + network_s
+    shape = (message, ranks, nodes, experts)
+    return Law(family, shape, coefficients, seconds, Integer(0), Integer(0), inside + between)
+
+
+def expert_dispatch() -> Law:
+    """The law `expert_dispatch`: a rank's tokens to their experts."""
+    return _expert_exchange("expert_dispatch")
+
+
+def expert_combine() -> Law:
+    """The law `expert_combine`: the experts' results back to a rank's tokens."""
+    return _expert_exchange("expert_combine")
 
 
 def send() -> Law:

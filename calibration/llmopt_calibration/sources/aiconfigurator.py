@@ -32,6 +32,9 @@ VERSIONS = {"sglang": "0.5.14", "vllm": "0.24.0", "trtllm": "1.3.0rc20", "nccl":
 0.12.0).
 """
 
+GRACE_NODE, HGX_NODE = 4, 8
+"""`num_gpus_per_node` of the package's system files."""
+
 
 @dataclass(frozen=True, slots=True)
 class OperatorTables:
@@ -40,13 +43,18 @@ class OperatorTables:
     root: Path
     package_version: str
 
-    def path(self, accelerator: str, operator: str, engine: str, table: str) -> Path:
-        """Where a table would be; `ValueError` when the package knows no such accelerator or engine."""
+    def path(
+        self, accelerator: str, operator: str, engine: str, table: str, version: str | None = None
+    ) -> Path:
+        """Where a table would be; `ValueError` when the package knows no such accelerator or engine.
+
+        Without a version that of `VERSIONS`.
+        """
         if accelerator not in SYSTEMS or engine not in VERSIONS:
             known = f"{', '.join(SYSTEMS)} and {', '.join(VERSIONS)}"
             raise ValueError(f"no tables of {accelerator} under {engine}: known are {known}")
         folder = self.root / "systems" / "data" / SYSTEMS[accelerator] / operator / engine
-        return folder / VERSIONS[engine] / f"{table}.parquet"
+        return folder / (version or VERSIONS[engine]) / f"{table}.parquet"
 
     def provenance(self, path: Path) -> Provenance:
         """Package, version, path below the package and hash of a table."""
@@ -65,6 +73,12 @@ def find_tables(directory: str | Path | None = None) -> OperatorTables | None:
             return None
         root = Path(spec.origin).parent
     return OperatorTables(root, _version(root)) if (root / "systems" / "data").is_dir() else None
+
+
+def ranks_of_a_node(table: Path) -> int:
+    """Accelerators of a node of the system that a table is of: 4 on a Grace board, 8 elsewhere."""
+    system = table.parents[3].name
+    return GRACE_NODE if system.startswith("gb") else HGX_NODE
 
 
 def _version(root: Path) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from llmopt_calibration.sources import operators
-from llmopt_calibration.sources.aiconfigurator import OperatorTables
+from llmopt_calibration.sources import mixers, operators
+from llmopt_calibration.sources.aiconfigurator import OperatorTables, ranks_of_a_node
 from llmopt_calibration.sources.measurements import Measurements, Provenance, Ranges, clean
 
 ABSORBED_PREFILL = ("sglang",)
@@ -36,6 +36,8 @@ class Table:
     """The folder's engine where it is not the serving engine (NCCL)."""
     unfit_engines: tuple[str, ...] = ()
     """Engines whose table measures something else than what they serve with."""
+    version: str | None = None
+    """The folder's version where it is not the engine's newest complete one."""
     subtracted: Callable[[Path], Path] | None = None
     """Where the second table lies whose times `read` takes off those of the first."""
 
@@ -45,6 +47,8 @@ ATTENTION_RANGES = {"kv_heads": (1, 64), "query_heads": (1, 128)}
 BATCHED_RANGES = {"tokens": (1, 16384)}
 BATCHED_SOURCES = {"bf16": "bf16", "fp8": "fp8", "fp8_block": "fp8"}
 """Rows that serve a precision: one fp8 kernel serves both scalings."""
+DEEPEP_VERSION = "0.5.12"
+"""The newest version of SGLang with tables of DeepEP."""
 COLLECTIVE_RANGES = {"message_bytes": (1024, 2**28), "ranks": (2, 8)}
 MOE_RANGES = {"tokens": (1, 16384), "intermediate": (128, 16384)}
 
@@ -64,7 +68,7 @@ def readable_families() -> dict[str, Table]:
     }
     experts = {f"moe_{p}": Table("moe", "moe_perf", operators.moe, MOE_RANGES, p) for p in operators.DTYPES}
     caches = {name: table for p in ("bf16", "fp8") for name, table in _attention_tables(p).items()}
-    return gemms | batched | experts | caches | _collective_tables()
+    return gemms | batched | experts | caches | _linear_tables() | _collective_tables()
 
 
 def _attention_tables(p: str) -> dict[str, Table]:
@@ -81,6 +85,14 @@ def _attention_tables(p: str) -> dict[str, Table]:
     }
 
 
+def _linear_tables() -> dict[str, Table]:
+    ranges, operator, file = {"tokens": (1, 65536)}, "linear_attention", "gdn_perf"
+    return {
+        "linear_attention_decode": Table(operator, file, mixers.linear_decode, ranges, "bf16"),
+        "linear_attention_prefill": Table(operator, file, mixers.linear_prefill, ranges, "bf16"),
+    }
+
+
 def _collective_tables() -> dict[str, Table]:
     ranges = COLLECTIVE_RANGES
     custom = Table("comm", "custom_allreduce_perf", operators.custom_all_reduce, ranges, "bf16")
@@ -92,13 +104,29 @@ def _collective_tables() -> dict[str, Table]:
             ("all_to_all", "alltoall"),
         )
     }
-    return {"all_reduce": custom} | nccl
+    return {"all_reduce": custom} | nccl | _expert_tables()
+
+
+def _expert_tables() -> dict[str, Table]:
+    """DeepEP's kernels, as SGLang calls them; the tables count no ranks, which are those of a node."""
+    return {
+        f"expert_{way}": Table(
+            "comm",
+            mixers.LOW_LATENCY,
+            mixers.deepep(way, ranks_of_a_node),
+            {"message_bytes": (1024, 2**30)},
+            "bf16",
+            unfit_engines=("vllm", "trtllm"),
+            version=DEEPEP_VERSION,
+        )
+        for way in mixers.DISPATCHED_BYTES
+    }
 
 
 def read_family(tables: OperatorTables, accelerator: str, engine: str, family: str) -> Measurements | None:
     """Measured times of `family`; None when the package has no such table or the table no such precision."""
     table = readable_families()[family]
-    path = tables.path(accelerator, table.operator, table.engine or engine, table.file)
+    path = tables.path(accelerator, table.operator, table.engine or engine, table.file, table.version)
     if not path.is_file() or engine in table.unfit_engines:
         return None
     frame = table.read(path, table.precision)

@@ -15,9 +15,6 @@ from llmopt_calibration.step.context import ACTIVATION_BYTES, StepContext
 from llmopt_calibration.step.law import Operator
 from llmopt_problems.models.spec import Attention, GroupedQueryAttention, LatentAttention, LinearAttention
 
-LINEAR_CHUNK_TOKENS = 64
-"""Tokens that gated delta-rule prefill works on at once (flash-linear-attention)."""
-
 
 def attention_operators(context: StepContext, attention: Attention, count: int) -> Iterator[Operator]:
     """`count` equal attention blocks, up to the sum over the ranks of their replica."""
@@ -170,24 +167,18 @@ def _linear(context: StepContext, a: LinearAttention, count: int) -> Iterator[Op
     )
     inward = (mixed + value + 2 * a.value_heads) / tp
     yield context.gemm("linear_attention.input", "attention", "rank_tokens", count, tokens, hidden, inward)
-    moved = 2 * ACTIVATION_BYTES * tokens * (mixed + value) / tp
-    yield context.elementwise("linear_attention.convolution", "rank_tokens", count, moved)
     # Decay and update gates of the heads, query and key norms, and the gated norm of the output.
     gates = 2 * ACTIVATION_BYTES * tokens * (mixed + 2 * value) / tp
     yield context.elementwise("linear_attention.gates_and_norms", "rank_tokens", 3 * count, gates / 3)
     state_bytes = a.value_heads * a.key_head_dim * a.value_head_dim * a.state_element_bytes / tp
     # The state is read once and written after every token, so that rejected drafts can be taken back.
-    moved = (1 + context.verify) * s.b * state_bytes
-    yield context.elementwise("linear_attention.decode", "decode", count, moved)
-    # A chunk reads and updates the state (two products) and multiplies within itself (chunk-wide).
-    outer = 2 * (a.value_head_dim + LINEAR_CHUNK_TOKENS)
-    shape = {
-        "tokens": s.p,
-        "matrices": a.value_heads / tp,
-        "input_width": a.key_head_dim,
-        "output_width": outer,
-    }
-    yield context.operator("linear_attention.prefill", "batched_gemm_bf16", "prefill", count, **shape)
+    decode = {"sequences": s.b, "tokens": s.b * context.verify, "state_bytes": state_bytes}
+    name, family = "linear_attention.decode", "linear_attention_decode"
+    yield context.operator(name, family, "decode", count, **decode)
+    widths = {"key_dim": a.key_head_dim, "value_dim": a.value_head_dim, "channels": mixed / tp}
+    prefill = {"tokens": s.p, "pairs": s.A, "value_heads": a.value_heads / tp, **widths}
+    name, family = "linear_attention.prefill", "linear_attention_prefill"
+    yield context.operator(name, family, "prefill", count, **prefill)
     yield context.gemm(
         "linear_attention.output", "attention", "rank_tokens", count, tokens, value / tp, hidden
     )

@@ -77,9 +77,13 @@ class StepContext:
         message_bytes: Number,
         ranks: Number,
         stride: Number = 1,
+        **more: Number,
     ) -> Operator:
-        """`count` collectives over `ranks` accelerators, `stride` apart, which may span nodes."""
+        """`count` collectives over `ranks` accelerators, `stride` apart, which may span nodes.
+
+        `more` are further sizes of the family.
+        """
         domains = ranks * stride / sp.Integer(self.accelerator.scale_up_gpus)
         nodes = sp.Max(1, sp.Min(ranks, domains))
-        shape = {"message_bytes": message_bytes, "ranks": ranks, "nodes": nodes}
+        shape = {"message_bytes": message_bytes, "ranks": ranks, "nodes": nodes, **more}
         return self.operator(name, family, sees, count, **shape)

@@ -106,19 +106,23 @@ def _routed(context: StepContext, ffn: MoeFfn) -> dict[str, sp.Expr]:
 
 
 def _dispatch(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
-    """All-to-all there in the experts' activation precision and back in bf16; a copy to each group chosen.
+    """Tokens to their experts in the experts' activation precision and back in bf16: a copy to each group.
 
-    A token with k experts chooses ep (1 - (1 - 1/ep)^k) of the ep groups in expectation.
+    A token with k experts chooses ep (1 - (1 - 1/ep)^k) of the ep groups in expectation. By the engine's own
+    kernels where they were measured (SGLang's DeepEP), elsewhere by an all-to-all of NCCL.
     """
     ep, present = context.layout.ep, context.layout.dispatched
-    groups = ep * (1 - (1 - 1 / ep) ** ffn.experts_per_token)
+    copies = ep * (1 - (1 - 1 / ep) ** ffn.experts_per_token)
     if context.experts is not None:  # all wait for the group that sends and receives the most
-        groups *= expert_imbalance(context.experts, ffn, context.symbols.N, ep)
-    values = context.symbols.N / context.layout.tp * context.model.hidden * groups
-    there = values * FORMATS[context.weights["routed_experts"]].activation_bytes
-    yield context.collective("moe.dispatch", "all_to_all", "engine_tokens", count * present, there, ep)
-    back = values * ACTIVATION_BYTES
-    yield context.collective("moe.combine", "all_to_all", "engine_tokens", count * present, back, ep)
+        copies *= expert_imbalance(context.experts, ffn, context.symbols.N, ep)
+    values = context.symbols.N / context.layout.tp * context.model.hidden * copies
+    own = context.coefficients.family("expert_dispatch").basis == "measured"
+    activation_bytes = FORMATS[context.weights["routed_experts"]].activation_bytes
+    for name, width in (("dispatch", activation_bytes), ("combine", ACTIVATION_BYTES)):
+        family, more = (f"expert_{name}", {"experts": ffn.experts}) if own else ("all_to_all", {})
+        yield context.collective(
+            f"moe.{name}", family, "engine_tokens", count * present, values * width, ep, **more
+        )
 
 
 def _exchange(context: StepContext, name: str, count: int, dispatched: sp.Expr) -> Iterator[Operator]:

@@ -21,6 +21,8 @@ OPERATOR_AIMS: Final[Mapping[str, float]] = {
     "reduce_scatter": 10,
     "moe": 12,
     "all_to_all": 12,
+    "expert_": 12,
+    "linear_attention": 10,
 }
 """Percent that is aimed at, by the beginning of a family's name."""
 RESAMPLES: Final = 1000
