@@ -15,9 +15,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from serving.scenarios import conversations, deployment, law, service
 from llmopt_simulator import metrics, simulate
-from llmopt_simulator.kernel.loop import run_events
+from llmopt_simulator.kernel.loop import run_words
 metrics(simulate(conversations(200), deployment(), service(law(sys.argv[2], sys.argv[3]))))
-print(sum(run_events.stats.cache_misses.values()))
+print(sum(run_words.stats.cache_misses.values()))
 """
 CHOICES = (("CodeLlama-34B", "A100-80GB"), ("Qwen3-32B", "H100-SXM"), ("Llama-3.1-8B", "L40S"))
 """Each another model on another accelerator than the run before: none may compile."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, get_args
+from typing import Annotated, Final, NamedTuple, get_args
 
 import numpy as np
 from numba import njit
@@ -27,7 +27,7 @@ from llmopt_calibration.step.law import Sees, StepLaw
 from llmopt_calibration.step.symbols import StepSymbols
 from llmopt_calibration.tape import Tape, TapeArrays, evaluate_tape
 
-Table = NDArray[np.float64]
+Table = Annotated[NDArray[np.float64], 2]
 """Shape (largest count + 1, 4): seconds, FLOP, HBM bytes, network bytes; row 0 is zero: nothing runs."""
 
 SECONDS: Final = 0
@@ -181,7 +181,7 @@ def _table(seconds: Tape, work: Tape, largest: int) -> Table:
     return np.concatenate([np.zeros((1, 4)), rows])
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def step_seconds(
     step: StepArrays,
     scratch: Scratch,
@@ -205,7 +205,7 @@ def step_seconds(
     return seconds + decode_seconds(step, scratch, b, K) if b > 0 else seconds
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def fixed_seconds(
     step: StepArrays,
     scratch: Scratch,
@@ -227,7 +227,7 @@ def fixed_seconds(
     return seconds
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def decode_seconds(step: StepArrays, scratch: Scratch, b: int, K: float) -> float:
     """Seconds of the attention of `b` ≥ 1 decodes with `K` tokens of context."""
     if step.curved and K >= 1.0:
@@ -238,7 +238,7 @@ def decode_seconds(step: StepArrays, scratch: Scratch, b: int, K: float) -> floa
     return _attention(step.decode_seconds, scratch)
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def step_work(
     step: StepArrays,
     scratch: Scratch,
@@ -271,21 +271,21 @@ def step_work(
     return flops, hbm_bytes, network_bytes
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def _tabulated(step: StepArrays, column: int, n: int, N: int, h: int) -> float:
     if n >= len(step.rank_tokens) or len(step.engine_tokens) <= N or h >= len(step.heads):
         return np.nan
     return step.rank_tokens[n, column] + step.engine_tokens[N, column] + step.heads[h, column]
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def _see_decodes(scratch: Scratch, b: int, K: float) -> None:
     """Write the inputs of a decode tape."""
     scratch.slots[0] = b
     scratch.slots[1] = K
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def _see_prefill(scratch: Scratch, p: int, A: float, C: float, Q: float, b: int, K: float) -> None:
     """Write the inputs of a prefill tape."""
     scratch.slots[0] = p
@@ -296,7 +296,7 @@ def _see_prefill(scratch: Scratch, p: int, A: float, C: float, Q: float, b: int,
     scratch.slots[5] = K
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def _attention(tape: TapeArrays, scratch: Scratch) -> float:
     """The first output of an attention tape whose inputs are in `scratch`; the others stay there."""
     evaluate_tape(tape, scratch.slots)

@@ -12,7 +12,7 @@ stretch alone, so an answer does not depend on what was asked before, nor on wha
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -46,7 +46,7 @@ class Scratch(NamedTuple):
     """Of the tape that is being evaluated."""
     names: NDArray[np.int64]
     """Shape (rows,): batch and stretch of each row of `powers`; 0: none."""
-    powers: NDArray[np.float64]
+    powers: Annotated[NDArray[np.float64], 2]
     """Shape (rows, TERMS): coefficients of the powers of the place in the stretch, which is from -1 to 1."""
     samples: NDArray[np.float64]
     """Shape (TERMS,): values at the Chebyshev points, while a polynomial is made."""
@@ -58,7 +58,7 @@ def new_scratch(slots: int, *, curves: bool) -> Scratch:
     return Scratch(np.zeros(slots), np.zeros(rows, np.int64), np.zeros((rows, TERMS)), np.zeros(TERMS))
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def on_curve(tape: TapeArrays, work: Scratch, b: int, K: float) -> float:
     """The first output of `tape`, smooth in its second input, at b and K ≥ 1; NaN where it must be asked."""
     bits = np.float64(K).view(np.int64)
@@ -67,9 +67,9 @@ def on_curve(tape: TapeArrays, work: Scratch, b: int, K: float) -> float:
     if work.names[row] != (b << 14) + stretch:
         _make(tape, work, row, b, stretch)
     x = (bits & _PLACES) * 2.0 ** (1 - _PLACE_BITS) - 1.0
-    c, y = work.powers[row], x * x
-    even = c[0] + y * (c[2] + y * (c[4] + y * (c[6] + y * c[8])))
-    odd = c[1] + y * (c[3] + y * (c[5] + y * (c[7] + y * c[9])))
+    c, y = work.powers, x * x
+    even = c[row, 0] + y * (c[row, 2] + y * (c[row, 4] + y * (c[row, 6] + y * c[row, 8])))
+    odd = c[row, 1] + y * (c[row, 3] + y * (c[row, 5] + y * (c[row, 7] + y * c[row, 9])))
     return even + x * odd
 
 
@@ -83,8 +83,7 @@ def _make(tape: TapeArrays, work: Scratch, row: int, b: int, stretch: int) -> No
         work.slots[1] = low + half * (1.0 + _POINTS[j])
         evaluate_tape(tape, work.slots)
         work.samples[j] = work.slots[tape.outputs[0]]
-    powers = work.powers[row]
-    powers[:] = 0.0
+    _fill(work, row, 0.0)
     first = tail = 0.0
     for k in range(TERMS):
         coefficient = 0.0
@@ -93,7 +92,13 @@ def _make(tape: TapeArrays, work: Scratch, row: int, b: int, stretch: int) -> No
         first = coefficient if k == 0 else first
         tail += abs(coefficient) if k >= TERMS - 2 else 0.0
         for i in range(k + 1):
-            powers[i] += coefficient * _TO_POWERS[k, i]
+            work.powers[row, i] += coefficient * _TO_POWERS[k, i]
     if not tail <= NEGLIGIBLE * abs(first):
-        powers[:] = np.nan
+        _fill(work, row, np.nan)
     work.names[row] = (b << 14) + stretch
+
+
+@njit(cache=True, _nrt=False)
+def _fill(work: Scratch, row: int, value: float) -> None:
+    for i in range(TERMS):
+        work.powers[row, i] = value

@@ -55,7 +55,7 @@ class Grid:
         return np.concatenate([header, *knots, self.values.ravel()]).astype(np.float64)
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
+@njit(cache=True, _nrt=False, error_model="numpy")
 def read_grid(grids: NDArray[np.float64], between: bool, start: int, row: float, column: float) -> float:
     """The value at (row, column) of the grid at `start`; `between` knots, or by index."""
     rows, columns = int(grids[start]), int(grids[start + 1])
@@ -66,7 +66,7 @@ def read_grid(grids: NDArray[np.float64], between: bool, start: int, row: float,
     return grids[start + _HEADER + int(row) * columns + int(column)]
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
+@njit(cache=True, _nrt=False, error_model="numpy")
 def _bilinear(
     grids: NDArray[np.float64], start: int, rows: int, columns: int, row: float, column: float
 ) -> float:
@@ -80,7 +80,7 @@ def _bilinear(
     return near + u * (far - near)
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def _cell(grids: NDArray[np.float64], start: int, count: int, position: float) -> int:
     """The cell that holds `position`: the last knot not above it that has a next one, found by bisection."""
     low, high = 0, count - 1

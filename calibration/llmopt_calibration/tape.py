@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -65,7 +65,7 @@ class TapeArrays(NamedTuple):
     """Number of input slots."""
     constants: NDArray[np.float64]
     """Shape (c,): values of the slots after the inputs."""
-    code: NDArray[np.int32]
+    code: Annotated[NDArray[np.int32], 2]
     """Shape (r, 4): operation and three operand slots; instruction i writes slot inputs + c + i."""
     outputs: NDArray[np.int32]
     """Shape (o,): slots that hold the results."""
@@ -102,7 +102,7 @@ class Tape:
         return _evaluate_rows(self.arrays, table, np.empty(self.slots))
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
+@njit(cache=True, _nrt=False, error_model="numpy")
 def apply_operation(op: int, x: float, y: float, z: float) -> float:
     """The value of one instruction; division by zero and logarithms follow IEEE, never raise."""
     if op == MUL:
@@ -120,7 +120,7 @@ def apply_operation(op: int, x: float, y: float, z: float) -> float:
     return _apply_rare(op, x, y)
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
+@njit(cache=True, _nrt=False, error_model="numpy")
 def _apply_rare(op: int, x: float, y: float) -> float:
     if op == POW:
         return x**y
@@ -139,7 +139,7 @@ def _apply_rare(op: int, x: float, y: float) -> float:
     return 1.0 if _holds(op, x, y) else 0.0
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@njit(cache=True, _nrt=False)
 def _holds(op: int, x: float, y: float) -> bool:
     if op == LESS:
         return x < y
@@ -154,18 +154,18 @@ def _holds(op: int, x: float, y: float) -> bool:
     return x == 0.0  # NOT
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
+@njit(cache=True, _nrt=False, error_model="numpy")
 def evaluate_tape(tape: TapeArrays, scratch: NDArray[np.float64]) -> None:
     """Run `tape` on the inputs in `scratch[:tape.inputs]`; results are `scratch[tape.outputs]`.
 
     `scratch` needs `Tape.slots` elements or more.
     """
     slot = tape.inputs
-    for i in range(tape.constants.shape[0]):
+    for i in range(len(tape.constants)):
         scratch[slot] = tape.constants[i]
         slot += 1
     code = tape.code
-    for i in range(code.shape[0]):
+    for i in range(len(code)):
         x, y, z = scratch[code[i, 1]], scratch[code[i, 2]], scratch[code[i, 3]]
         if code[i, 0] < LOOKUP:
             scratch[slot] = apply_operation(code[i, 0], x, y, z)

@@ -19,7 +19,7 @@ from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.invariants import check_invariants
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.kernel.laws import Laws
-from llmopt_simulator.kernel.loop import run_events
+from llmopt_simulator.kernel.loop import prepare, run_events
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.service import ServiceModel
 from llmopt_simulator.setup import lay_out
@@ -103,11 +103,11 @@ def _run_window(workload: Workload, state: k.State, laws: Laws, options: Simulat
     A window without length (a handful of requests, or all at once) is replaced by the whole run.
     """
     *starts, stop = pauses(workload, options.warmup_fraction)
-    last, moments = last_in_sequence(workload), []
+    last, moments, prepared = last_in_sequence(workload), [], prepare(state, laws)
     for request in (*starts, stop):
-        run_events(state, laws, min(request, last))
+        run_events(prepared, min(request, last))
         moments.append(snapshot(state, float(state.sources["time_s"][-1])))
-    run_events(state, laws, k.NONE)
+    run_events(prepared, k.NONE)
     *openings, closes = moments
     opens = found_start(state.requests, openings) if options.warmup_fraction is None else openings[0]
     number = opens.arrived, closes.arrived + (stop > last)

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmopt_simulator.errors import InvariantError
 from llmopt_simulator.kernel import state as k
-from llmopt_simulator.kernel.loop import run_events
+from llmopt_simulator.kernel.loop import prepare, run_events
 from llmopt_simulator.run import Run
 from llmopt_simulator.setup import lay_out
 
@@ -21,7 +21,7 @@ def logged_steps(run: Run) -> k.Records:
     """
     count = int(run.state.totals[:, k.STEPS].sum())
     state, laws = lay_out(run.workload, run.deployment, run.service, run.seed, run.options, count)
-    run_events(state, laws, k.NONE)
+    run_events(prepare(state, laws), k.NONE)
     same = all(np.array_equal(state.requests[name], run.column(name), equal_nan=True) for name in _MOMENTS)
     if not same or int(state.world["logged"][0]) != count:
         raise InvariantError("same seed, same run: a repeated run differs from the first")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import arrival_source, set_event
 from llmopt_simulator.kernel.state import NONE, State
 
@@ -32,7 +32,7 @@ def take_arrival(s: State) -> int:
     return request
 
 
-@apart
+@inner
 def answered(s: State, request: int, now_s: float) -> None:
     """The answer to a request has ended, or it was rejected: those who waited for that begin to think."""
     w = s.world[0]
@@ -113,7 +113,7 @@ def _push_thinker(s: State, request: int, now_s: float) -> None:
     _put(s, place, time_s, request)
 
 
-@apart
+@inner
 def _pop_thinker(s: State) -> int:
     w = s.world[0]
     request = s.thinkers[0].request

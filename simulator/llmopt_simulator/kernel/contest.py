@@ -87,13 +87,13 @@ def emptiest(s: State) -> int:
 @inner
 def _play(s: State, contest: int, r: int, key: int) -> None:
     """Give rank or worker `r` a new key in a contest."""
-    keys, winners = s.keys[contest], s.winners[contest]
-    keys[r] = key
-    place = (len(winners) >> 1) + r
+    keys, winners = s.keys, s.winners
+    keys[contest, r] = key
+    place = keys.shape[1] + r
     while place > 1:
         place >>= 1
-        left, right = winners[2 * place], winners[2 * place + 1]
-        winner = left if keys[left] <= keys[right] else right
-        if winner == winners[place] and winner != r:
+        left, right = winners[contest, 2 * place], winners[contest, 2 * place + 1]
+        winner = left if keys[contest, left] <= keys[contest, right] else right
+        if winner == winners[contest, place] and winner != r:
             break
-        winners[place] = winner
+        winners[contest, place] = winner

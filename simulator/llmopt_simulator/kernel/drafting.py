@@ -8,13 +8,13 @@ tokens a sequence, while its attention reads the context, drafts included, once.
 from __future__ import annotations
 
 from llmopt_calibration.compiled import step_seconds, step_work
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.laws import PoolLaw
 from llmopt_simulator.kernel.speculation import tokens_of_step
 from llmopt_simulator.kernel.state import State
 
 
-@apart
+@inner
 def drafted_seconds(s: State, law: PoolLaw, draft: PoolLaw, e: int, ahead: int) -> float:
     """Seconds of the step of engine `e` that is planned `ahead` decode steps after what is recorded."""
     x, context = s.engines[e], _longest_context(s, e, ahead)
@@ -34,11 +34,11 @@ def drafted_seconds(s: State, law: PoolLaw, draft: PoolLaw, e: int, ahead: int) 
     )
     for i in range(_passes(s, e)):
         b, K, p, A, N, h, C, Q = _draft_pass(s, e, i, context)
-        seconds += step_seconds(draft.step, draft.scratch, b, K, p, A, N, h, C, Q)
+        seconds += step_seconds(draft.step, draft.scratch, b, K, p, A, N, h, C, Q, 1)
     return seconds
 
 
-@apart
+@inner
 def drafted_work(s: State, law: PoolLaw, draft: PoolLaw, e: int) -> tuple[float, float, float]:
     """FLOP, HBM bytes and network bytes of the step of engine `e` that is recorded next."""
     x, context = s.engines[e], _longest_context(s, e, 0)
@@ -58,7 +58,7 @@ def drafted_work(s: State, law: PoolLaw, draft: PoolLaw, e: int) -> tuple[float,
     )
     for i in range(_passes(s, e)):
         b, K, p, A, N, h, C, Q = _draft_pass(s, e, i, context)
-        more = step_work(draft.step, draft.scratch, b, K, p, A, N, h, C, Q)
+        more = step_work(draft.step, draft.scratch, b, K, p, A, N, h, C, Q, 1)
         flops += more[0]
         hbm_bytes += more[1]
         network_bytes += more[2]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop, set_event
 from llmopt_simulator.kernel.foresight import has_unseen, see_all, see_waiting, waiting_requests
@@ -44,7 +44,7 @@ def wake(s: State, e: int, now_s: float) -> None:
         s.world[0].ready += 1
 
 
-@inner
+@once
 def start_ready(s: State, laws: Laws) -> None:
     """Start a step on every engine that was woken; those of one pipeline in their order."""
     w = s.world[0]
@@ -56,7 +56,7 @@ def start_ready(s: State, laws: Laws) -> None:
     w.ready = 0
 
 
-@apart
+@inner
 def _order_ready(s: State) -> None:
     """Sort the engines that were woken; they come nearly in order."""
     for i in range(1, s.world[0].ready):
@@ -67,7 +67,7 @@ def _order_ready(s: State) -> None:
         s.ready[place] = e
 
 
-@inner
+@once
 def record_run(s: State, laws: Laws, e: int, steps: int) -> None:
     """Record the planned steps of engine `e` up to number `steps`; they have happened."""
     engine = s.engines[e]
@@ -118,7 +118,7 @@ def _record_gaps(s: State, e: int, first: int, seconds: float) -> None:
             record_gaps(s, r, seconds)
 
 
-@inner
+@once
 def _decode(s: State, r: int, steps: int, end_s: float) -> None:
     """Every sequence of rank `r` has `steps` tokens more, or what it drew for one step that speculates."""
     rank = s.ranks[r]
@@ -156,7 +156,7 @@ def _cut_run(s: State, e: int, now_s: float) -> None:
         set_event(s, e, s.run_ends_s[e, stop - 1])
 
 
-@inner
+@once
 def _start(s: State, laws: Laws, e: int, now_s: float) -> None:
     engine = s.engines[e]
     if engine.busy == 1:
@@ -177,7 +177,7 @@ def _start(s: State, laws: Laws, e: int, now_s: float) -> None:
         _plan_run(s, laws, e, now_s)
 
 
-@inner
+@once
 def _plan_ranks(s: State, e: int, now_s: float) -> None:
     engine = s.engines[e]
     for r in range(engine.rank_start, engine.rank_stop):
@@ -191,7 +191,7 @@ def _plan_ranks(s: State, e: int, now_s: float) -> None:
     _combine_ranks(s, e)
 
 
-@apart
+@inner
 def _gathers(s: State, e: int, now_s: float) -> bool:
     """Whether an engine that has no running request waits for more of them to start together."""
     engine, waiting, running = s.engines[e], 0, 0
@@ -207,7 +207,7 @@ def _gathers(s: State, e: int, now_s: float) -> bool:
     return True
 
 
-@inner
+@once
 def _join_waiting(s: State, r: int) -> None:
     rank = s.ranks[r]
     while s.queues[r].count > 0 and rank.decodes + rank.unseen_places < rank.batch_cap:
@@ -233,7 +233,7 @@ def _combine_ranks(s: State, e: int) -> None:
         engine.decodes += rank.step_decodes
 
 
-@inner
+@once
 def _plan_run(s: State, laws: Laws, e: int, now_s: float) -> None:
     engine = s.engines[e]
     engine.busy = 1

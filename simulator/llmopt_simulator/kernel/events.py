@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.state import NONE, Records, State
 
 
@@ -55,7 +55,7 @@ def _put(sources: Records, place: int, source: int) -> None:
     sources[source].place = place
 
 
-@apart
+@inner
 def _rise(sources: Records, place: int) -> None:
     source = sources[place].at_place
     while place > 0:
@@ -67,7 +67,7 @@ def _rise(sources: Records, place: int) -> None:
     _put(sources, place, source)
 
 
-@apart
+@inner
 def _sink(sources: Records, place: int) -> None:
     source, count = sources[place].at_place, len(sources)
     while True:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.state import LFU, LRU, NONE, State
 
 _CLOCK_BITS: Final = 40
@@ -94,7 +94,7 @@ def _unlink(s: State, r: int, index: int) -> None:
         s.nodes[node.next].previous = node.previous
 
 
-@apart
+@inner
 def _insert(s: State, r: int, index: int) -> None:
     """Put a node in the heap of leaves."""
     rank = s.ranks[r]
@@ -102,7 +102,7 @@ def _insert(s: State, r: int, index: int) -> None:
     _rise(s, r, rank.leaves - 1, index)
 
 
-@apart
+@inner
 def _remove(s: State, r: int, index: int) -> None:
     """Take a node out of the heap of leaves; the last one takes its place."""
     rank, place = s.ranks[r], s.nodes[index].place

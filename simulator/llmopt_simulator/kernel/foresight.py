@@ -11,7 +11,7 @@ plan. Other engines see everything.
 
 from __future__ import annotations
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import pop, push
 from llmopt_simulator.kernel.state import NONE, State
 from llmopt_simulator.kernel.waiting import enqueue, loaded_queue
@@ -49,7 +49,7 @@ def is_seen(s: State, r: int, request: int) -> bool:
     return bool(s.requests[request].queued_s <= s.engines[s.ranks[r].engine].seen_s)
 
 
-@apart
+@inner
 def see_waiting(s: State, r: int) -> None:
     """Let the requests of rank `r` wait in its queue that may be seen."""
     late, queue = late_queue(s, r), s.queues[r]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop
 from llmopt_simulator.kernel.prefix_cache import evict, unlock_path
@@ -60,7 +60,7 @@ def _opens_page(s: State, r: int, request: int) -> int:
     return rank.growth + (q.begins - rest) % rank.page_tokens
 
 
-@apart
+@inner
 def enter_growth(s: State, r: int, request: int, change: int) -> None:
     """Count a sequence that has joined (or strike it: -1) where it opens pages, from the steps not taken on.
 
@@ -93,7 +93,7 @@ def _held_before(s: State, r: int, request: int, step: int) -> int:
     return pages_of(s, r, request, drafted)
 
 
-@apart
+@inner
 def settle(s: State, r: int, request: int) -> None:
     """Book the pages that a sequence has opened since it joined as its own; it leaves the batch."""
     q, rank = s.requests[request], s.ranks[r]
@@ -119,7 +119,7 @@ def take_growth(s: State, r: int, until: int) -> None:
         rank.grown += 1
 
 
-@apart
+@once
 def take_started(s: State, now_s: float) -> None:
     """Take the pages of every step that has started, so that free pages are what they are now."""
     for e in range(s.settings[0].engines):
@@ -170,7 +170,7 @@ def _fits(s: State, r: int, step: int, available: int) -> bool:
     return s.growth[index] - (_opens_page(s, r, rank.newest) == index) < available
 
 
-@apart
+@once
 def _retract(s: State, r: int) -> None:
     rank, prefill = s.ranks[r], s.settings[0].ranks + r
     s.world[0].retractions += 1
@@ -193,7 +193,7 @@ def _retract(s: State, r: int) -> None:
     enqueue_first(s, r, request)
 
 
-@inner
+@once
 def _stop_decoding(s: State, r: int, request: int) -> None:
     """Take a sequence out of the decode batch; what it has produced becomes part of its prompt."""
     q, rank = s.requests[request], s.ranks[r]

@@ -8,7 +8,7 @@ everything else, in the other direction of the link.
 
 from __future__ import annotations
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.state import NONE, State
 
 
@@ -24,7 +24,7 @@ def too_full(s: State, r: int, index: int) -> bool:
     return s.ranks[r].host_pages + s.nodes[index].pages > s.ranks[r].host_capacity_pages
 
 
-@apart
+@inner
 def to_host(s: State, r: int, index: int) -> None:
     """Keep an evicted node in host memory, where there is room."""
     rank, node = s.ranks[r], s.nodes[index]
@@ -40,7 +40,7 @@ def to_host(s: State, r: int, index: int) -> None:
     rank.host_peak_pages = max(rank.host_peak_pages, rank.host_pages)
 
 
-@apart
+@inner
 def leave_host(s: State, r: int, index: int) -> None:
     """Take a node out of host memory: it is loaded, computed anew, or dropped."""
     rank, node = s.ranks[r], s.nodes[index]

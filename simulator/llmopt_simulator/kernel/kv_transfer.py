@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.links import hold, move, share_links, start_flow
 from llmopt_simulator.kernel.setups import set_up
 from llmopt_simulator.kernel.state import FIRST_LAYER, HOST_LOAD, KV_TRANSFER, LAST_LAYER, NONE, State
@@ -36,7 +36,7 @@ def begin_load(s: State, r: int, request: int, now_s: float) -> None:
     set_up(s, request, HOST_LOAD, now_s + rank.host_latency_s)
 
 
-@apart
+@inner
 def enter_links(s: State, request: int, purpose: int, now_s: float) -> None:
     """Put a flow whose set-up has ended on its links."""
     q, rank = s.requests[request], s.ranks[s.requests[request].rank]
@@ -53,7 +53,7 @@ def enter_links(s: State, request: int, purpose: int, now_s: float) -> None:
     share_links(s, now_s)
 
 
-@apart
+@once
 def stream_step(s: State, e: int, now_s: float) -> None:
     """A step of a prefill engine begins: what it computes may be sent while it runs."""
     engine, layers = s.engines[e], s.settings[0].transfer_layers
@@ -70,7 +70,7 @@ def stream_step(s: State, e: int, now_s: float) -> None:
     share_links(s, now_s)
 
 
-@apart
+@once
 def end_stream(s: State, request: int, now_s: float) -> None:
     """A request's prefill has ended: its last layer is set up to be sent."""
     move(s, now_s)
@@ -79,7 +79,7 @@ def end_stream(s: State, request: int, now_s: float) -> None:
     set_up(s, request, LAST_LAYER, now_s + s.settings[0].transfer_latency_s)
 
 
-@apart
+@inner
 def release_last_layer(s: State, request: int, now_s: float) -> None:
     """Nothing of a request's context is held back any more."""
     move(s, now_s)

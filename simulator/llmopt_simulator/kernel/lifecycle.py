@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_simulator.kernel.arrivals import answered, take_arrival
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.contest import change_outstanding, note_pages
 from llmopt_simulator.kernel.engine import wake
 from llmopt_simulator.kernel.events import first, pop, push, set_event
@@ -50,7 +50,7 @@ from llmopt_simulator.kernel.state import (
 from llmopt_simulator.kernel.waiting import loaded_queue
 
 
-@inner
+@once
 def arrive(s: State, now_s: float) -> None:
     """Let the next request into the system, or reject it because it can never fit."""
     request = take_arrival(s)
@@ -63,7 +63,7 @@ def arrive(s: State, now_s: float) -> None:
         _arrive_at_rank(s, choose_rank(s, request), request, now_s)
 
 
-@apart
+@once
 def _arrive_at_router(s: State, request: int, now_s: float) -> None:
     """Wait in the central queue; it is full only when every rank has as many as its batch holds."""
     shortest = s.ranks[shortest_queue(s)]
@@ -75,7 +75,7 @@ def _arrive_at_router(s: State, request: int, now_s: float) -> None:
     _drain_central_queue(s, now_s)
 
 
-@inner
+@once
 def _arrive_at_rank(s: State, r: int, request: int, now_s: float) -> None:
     if waiting_requests(s, r) >= s.settings[0].queue_limit:
         _turn_away(s, request, now_s)
@@ -103,7 +103,7 @@ def _reject(s: State, request: int, now_s: float) -> None:
     answered(s, request, now_s)
 
 
-@inner
+@once
 def end_steps(s: State, e: int, now_s: float) -> None:
     """The planned steps of an engine, recorded before, or its window have ended: move its requests on."""
     engine = s.engines[e]
@@ -130,7 +130,7 @@ def _places(s: State, r: int) -> int:
     return s.ranks[r].decodes + s.queues[s.settings[0].ranks + r].count
 
 
-@apart
+@once
 def end_set_up(s: State, now_s: float) -> None:
     """A flow may move its bytes now, or those of its last layer; or a prompt may ask where to send them."""
     request, purpose = end_setup(s)
@@ -142,7 +142,7 @@ def end_set_up(s: State, now_s: float) -> None:
         enter_links(s, request, purpose, now_s)
 
 
-@apart
+@once
 def complete_flow(s: State, now_s: float) -> None:
     """A KV transfer is complete, or a load from host memory, whose request is the next to prefill."""
     request, purpose = end_flow(s, now_s)
@@ -157,7 +157,7 @@ def complete_flow(s: State, now_s: float) -> None:
     wake(s, s.ranks[r].engine, now_s)
 
 
-@inner
+@once
 def _deliver(s: State, request: int, now_s: float) -> None:
     """The first token is out, the sender's pages go, decoding may begin."""
     q = s.requests[request]
@@ -210,7 +210,7 @@ def _wait_at(s: State, r: int, request: int, now_s: float) -> None:
         wake(s, s.ranks[r].engine, now_s)
 
 
-@apart
+@inner
 def _drain_central_queue(s: State, now_s: float) -> None:
     while s.queues[_central_queue(s)].count > 0:
         r = shortest_queue(s)
@@ -227,7 +227,7 @@ def _leave_rank(s: State, r: int, now_s: float) -> None:
         _drain_central_queue(s, now_s)
 
 
-@inner
+@once
 def _leave_prefill(s: State, r: int, now_s: float) -> None:
     """Move the oldest request in prefill on: to the decode batch, to its end, or to the decode pool."""
     request = next_prefilled(s, r)
@@ -255,7 +255,7 @@ def _leave_prefill(s: State, r: int, now_s: float) -> None:
         _finish(s, request, now_s)
 
 
-@inner
+@once
 def _end_decode(s: State, r: int, now_s: float) -> None:
     request = first_to_complete(s, r)
     q, rank = s.requests[request], s.ranks[r]
@@ -283,7 +283,7 @@ def _finish(s: State, request: int, now_s: float) -> None:
     answered(s, request, now_s)
 
 
-@apart
+@inner
 def _dispatch(s: State, now_s: float) -> None:
     """Send prefilled requests, oldest first, to decode ranks that can hold them whole."""
     queue = _dispatch_queue(s)
@@ -294,7 +294,7 @@ def _dispatch(s: State, now_s: float) -> None:
         _reserve(s, pop(s, queue), r, now_s)
 
 
-@inner
+@once
 def _offer(s: State, request: int, now_s: float) -> None:
     """Send a request while it is computed, if a decode rank has room and nobody waits for that."""
     q = s.requests[request]

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.eviction import offer, stamp_new, take_victim, withdraw
 from llmopt_simulator.kernel.holders import note_cached
 from llmopt_simulator.kernel.host_tier import has_room, leave_host, to_host, too_full
@@ -72,7 +72,7 @@ def evict(s: State, r: int, pages: int) -> None:
         _evict(s, r, pages)
 
 
-@apart
+@once
 def _evict(s: State, r: int, pages: int) -> None:
     rank = s.ranks[r]
     while rank.free_pages < pages:
@@ -101,7 +101,7 @@ def _drop(s: State, r: int, index: int) -> None:
     s.ranks[r].free_node = index
 
 
-@inner
+@once
 def insert(s: State, r: int, request: int, blocks: int) -> None:
     """Hand the computed blocks of a request over to the tree, the first `blocks` of its input."""
     q = s.requests[request]
@@ -182,7 +182,7 @@ def _lock(s: State, r: int, node: int) -> None:
     s.nodes[node].uses += 1
 
 
-@apart
+@inner
 def _recall(s: State, r: int, node: int) -> None:
     """Give a node in host memory back to the device, whose pages are the caller's to take."""
     leave_host(s, r, node)

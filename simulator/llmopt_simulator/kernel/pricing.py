@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_calibration.compiled import decode_seconds, fixed_seconds, step_work
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.drafting import drafted_seconds, drafted_work
 from llmopt_simulator.kernel.laws import PoolLaw
 from llmopt_simulator.kernel.state import NONE, State
@@ -22,7 +22,7 @@ def plan_ends(s: State, law: PoolLaw, draft: PoolLaw, e: int) -> bool:
         return _plan_drafted_ends(s, law, draft, e)
     context = _context(s, e, 0.0) if x.batch > 0 else 0.0
     fixed_s = fixed_seconds(
-        step, scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
+        step, scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares, x.verify
     )
     end_s = x.run_start_s
     for i in range(x.run_steps):
@@ -54,7 +54,7 @@ def _end_of_step(s: State, e: int, start_s: float, seconds: float) -> float:
     return end_s
 
 
-@apart
+@inner
 def _plan_drafted_ends(s: State, law: PoolLaw, draft: PoolLaw, e: int) -> bool:
     """The same where there is a draft."""
     x = s.engines[e]
@@ -112,7 +112,17 @@ def planned_work(s: State, law: PoolLaw, draft: PoolLaw, e: int, steps: int) -> 
     for i in range(terms):
         context = _context(s, e, i + 0.5 * (steps / terms - 1.0)) if x.batch > 0 else 0.0
         work = step_work(
-            law.step, scratch, x.batch, context, x.prefill, x.work, x.tokens, x.heads, x.granules, x.squares
+            law.step,
+            scratch,
+            x.batch,
+            context,
+            x.prefill,
+            x.work,
+            x.tokens,
+            x.heads,
+            x.granules,
+            x.squares,
+            x.verify,
         )
         flops += work[0]
         hbm_bytes += work[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.speculation import (
     agenda_line,
     draw_tokens,
@@ -67,27 +67,27 @@ def record_steps(s: State, e: int, steps: int, seconds: float, work: tuple[float
 
     Steps that speculate are not equal: they come one at a time.
     """
-    engine, totals = s.engines[e], s.totals[e]
+    engine, totals = s.engines[e], s.totals
     context = tokens = 0
     for r in range(engine.rank_start, engine.rank_stop):
         rank = s.ranks[r]
         if rank.step_decodes > 0:
             context += steps * rank.context + rank.decodes * (steps * (steps - 1) // 2)
             tokens += steps * tokens_of_step(s, r, rank.steps)
-    totals[BUSY_S] += seconds
-    totals[STEPS] += steps
-    totals[FLOPS] += work[0]
-    totals[HBM_BYTES] += work[1]
-    totals[NETWORK_BYTES] += work[2]
-    totals[DECODE_TOKENS] += tokens
-    totals[DECODED] += steps * engine.decodes
-    totals[PREFILL_TOKENS] += steps * prefill_tokens(s, e)
-    totals[CONTEXT_TOKENS] += context
-    totals[BATCH_S] += engine.decodes * seconds
+    totals[e, BUSY_S] += seconds
+    totals[e, STEPS] += steps
+    totals[e, FLOPS] += work[0]
+    totals[e, HBM_BYTES] += work[1]
+    totals[e, NETWORK_BYTES] += work[2]
+    totals[e, DECODE_TOKENS] += tokens
+    totals[e, DECODED] += steps * engine.decodes
+    totals[e, PREFILL_TOKENS] += steps * prefill_tokens(s, e)
+    totals[e, CONTEXT_TOKENS] += context
+    totals[e, BATCH_S] += engine.decodes * seconds
     if engine.prefill > 0:
-        totals[PREFILL_S] += seconds
+        totals[e, PREFILL_S] += seconds
     if engine.decodes > 0:
-        totals[DECODE_S] += seconds
+        totals[e, DECODE_S] += seconds
 
 
 @inner
@@ -118,7 +118,7 @@ def log_step(s: State, e: int, start_s: float, end_s: float) -> None:
     w.logged += 1
 
 
-@apart
+@inner
 def record_gaps(s: State, r: int, seconds: float) -> None:
     """Record a step's latencies: n tokens that come together share the time since the one before."""
     line = agenda_line(s, r, s.ranks[r].steps)
@@ -126,7 +126,7 @@ def record_gaps(s: State, r: int, seconds: float) -> None:
         record_latency(s, seconds / tokens, tokens * s.agenda[line, tokens])
 
 
-@apart
+@inner
 def record_first_gaps(s: State, r: int, end_s: float) -> None:
     """The same of a run's first step: who joined before it has had the latest token at a time of its own."""
     rank, line = s.ranks[r], agenda_line(s, r, s.ranks[r].steps)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.contest import LONGEST, SHORTEST, SHORTEST_DECODE, SMALLEST, champion, emptiest
 from llmopt_simulator.kernel.growth import take_started
 from llmopt_simulator.kernel.holders import is_candidate, longest_held
@@ -34,7 +34,7 @@ from llmopt_simulator.kernel.state import (
 )
 
 
-@inner
+@once
 def choose_rank(s: State, request: int) -> int:
     """The rank of the front pool that a request is routed to."""
     if s.settings[0].router == KV_AWARE:
@@ -45,7 +45,7 @@ def choose_rank(s: State, request: int) -> int:
     return rank
 
 
-@inner
+@once
 def _choose_worker(s: State, request: int) -> int:
     workers, router = len(s.workers), s.settings[0].router
     if router == ROUND_ROBIN:
@@ -61,7 +61,7 @@ def _choose_worker(s: State, request: int) -> int:
     return champion(s, SHORTEST)
 
 
-@inner
+@once
 def _cache_aware(s: State, request: int) -> int:
     evict_trees(s, s.world[0].now_s)
     worker = champion(s, SHORTEST)
@@ -149,7 +149,7 @@ def _shortest_with_room(s: State, request: int) -> int:
     return best
 
 
-@inner
+@once
 def _kv_aware(s: State, request: int) -> int:
     if s.settings[0].grows:
         take_started(s, s.world[0].now_s)

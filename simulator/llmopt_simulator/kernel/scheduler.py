@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import inner
+from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.events import first, pop, push
 from llmopt_simulator.kernel.foresight import is_seen, waiting_requests
 from llmopt_simulator.kernel.growth import enter_growth, make_room, pages_of, take_pages
@@ -71,7 +71,7 @@ def decode_pages(s: State, r: int, request: int) -> int:
     return (tokens + rank.page_tokens - 1) // rank.page_tokens
 
 
-@inner
+@once
 def plan_step(s: State, r: int, now_s: float) -> None:
     """Choose the decodes and prefill tokens of the next step of a rank of the front pool."""
     rank = s.ranks[r]
@@ -148,7 +148,7 @@ def _start_prefill(s: State, r: int, request: int, taken: int) -> None:
     _take_chunk(s, r, request, taken)
 
 
-@inner
+@once
 def _admit(s: State, r: int, request: int) -> bool:
     """Take the pages of a request, reusing cached blocks; False, nothing changed, when it must wait."""
     q, rank = s.requests[request], s.ranks[r]
@@ -215,7 +215,7 @@ def _take_chunk(s: State, r: int, request: int, taken: int) -> None:
     q.computed_tokens += tokens
 
 
-@inner
+@once
 def complete_prefills(s: State, r: int, now_s: float) -> int:
     """Cache the blocks that this step has computed; how many prefills it has completed.
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.events import link_source, set_event
 from llmopt_simulator.kernel.state import State
 
 
-@apart
+@inner
 def set_up(s: State, request: int, purpose: int, time_s: float) -> None:
     """Let something happen to a request's flow at `time_s`."""
     place = s.world[0].in_setup
@@ -29,7 +29,7 @@ def set_up(s: State, request: int, purpose: int, time_s: float) -> None:
     _schedule(s)
 
 
-@apart
+@inner
 def end_setup(s: State) -> tuple[int, int]:
     """Take the earliest set-up: its request and purpose."""
     request, purpose = s.setups[0].request, s.setups[0].purpose

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmopt_simulator.kernel.compiling import apart, inner
+from llmopt_simulator.kernel.compiling import inner
 from llmopt_simulator.kernel.state import State
 
 
@@ -22,7 +22,7 @@ def produced_at_join(s: State, request: int) -> int:
     return q.prompt_tokens + 1 - q.input_tokens
 
 
-@apart
+@inner
 def draw_tokens(s: State, request: int, produced: int) -> int:
     """Tokens that the step makes which begins when `produced` are out, never more than are left."""
     u, tokens = _uniform(s, request, produced), 1
@@ -47,7 +47,7 @@ def _mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@apart
+@inner
 def steps_to_end(s: State, r: int, request: int) -> int:
     """Decode steps of rank `r` that a request which joins its batch will take."""
     q = s.requests[request]
@@ -60,7 +60,7 @@ def steps_to_end(s: State, r: int, request: int) -> int:
     return steps
 
 
-@apart
+@inner
 def produced_before(s: State, r: int, request: int, step: int) -> int:
     """Tokens of the answer of a running request when decode step number `step` of its rank begins."""
     q, produced = s.requests[request], produced_at_join(s, request)
@@ -71,7 +71,7 @@ def produced_before(s: State, r: int, request: int, step: int) -> int:
     return produced
 
 
-@apart
+@inner
 def enter(s: State, r: int, request: int, begin: int, change: int) -> None:
     """Enter a running request's steps from number `begin` on into the agenda, or strike them (change -1)."""
     if s.ranks[r].verify == 1:
@@ -104,4 +104,6 @@ def tokens_of_step(s: State, r: int, step: int) -> int:
 def forget_step(s: State, r: int, step: int) -> None:
     """Clear the line of a step that has been made."""
     if s.ranks[r].verify > 1:
-        s.agenda[agenda_line(s, r, step)] = 0
+        line = agenda_line(s, r, step)
+        for tokens in range(s.agenda.shape[1]):
+            s.agenda[line, tokens] = 0

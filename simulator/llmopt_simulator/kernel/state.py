@@ -12,12 +12,25 @@ deployment, and cost nothing to add a field to.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmopt_simulator.kernel.compiling import source_fingerprint
+from llmopt_simulator.kernel.records import (
+    ENTRY,
+    FLOW,
+    LINK,
+    NODE,
+    QUEUE,
+    SETUP,
+    SOURCE,
+    STEP,
+    THINKER,
+    TURN,
+    WORKER,
+)
+from llmopt_simulator.kernel.settings import SETTINGS
 
 Records = NDArray[Any]
 """A structured array; in compiled code `records[i].field` reads and writes one field."""
@@ -266,7 +279,6 @@ WORLD: Final = np.dtype(
         ("logged", "i8"),  # steps written to the log
         ("fault", "i8"),
         ("fault_engine", "i8"),
-        (f"compiled_from_{source_fingerprint()}", "i8"),  # only its name matters: see `compiling`
     ],
     align=True,
 )
@@ -275,32 +287,32 @@ WORLD: Final = np.dtype(
 class State(NamedTuple):
     """Everything that a run reads and writes."""
 
-    settings: Records
-    world: Records
-    requests: Records
+    settings: Annotated[Records, SETTINGS]
+    world: Annotated[Records, WORLD]
+    requests: Annotated[Records, REQUEST]
     block_ids: NDArray[np.int64]
-    turns: Records
+    turns: Annotated[Records, TURN]
     """Shape (n,), or (0,) where no request follows another."""
     think_s: NDArray[np.float64]
     """Shape (n,), or (0,) where nobody thinks."""
-    thinkers: Records
+    thinkers: Annotated[Records, THINKER]
     """Heap of the requests that will arrive after a pause."""
-    ranks: Records
-    engines: Records
-    queues: Records
+    ranks: Annotated[Records, RANK]
+    engines: Annotated[Records, ENGINE]
+    queues: Annotated[Records, QUEUE]
     """Waiting at rank r: r; in prefill at rank r: ranks + r; loaded from host memory at rank r: 2 ranks + r;
     then central and dispatch; then, of every rank, those that have come since its engine planned the next
     step."""
-    nodes: Records
+    nodes: Annotated[Records, NODE]
     leaves: NDArray[np.int64]
     """Heaps of every rank: nodes that may be evicted, see `eviction`."""
     table: NDArray[np.int64]
     """Open-addressing hash of every rank: low bits of a block id and its node, NONE where empty."""
     scratch: NDArray[np.int64]
     """Nodes of the prefix that was matched last."""
-    workers: Records
+    workers: Annotated[Records, WORKER]
     """Front ranks or instances, whichever the router sees."""
-    entries: Records
+    entries: Annotated[Records, ENTRY]
     """What the router remembers of its workers, see `router_trees`."""
     entry_table: NDArray[np.int64]
     """Open-addressing hash: block id × workers + worker to entry, NONE where empty."""
@@ -308,35 +320,35 @@ class State(NamedTuple):
     """Heaps of every rank: completion step × 2^31 + request."""
     growth: NDArray[np.int64]
     """Pages that the decodes of every rank that grows open, by decode step modulo the rank's period."""
-    agenda: NDArray[np.int32]
+    agenda: Annotated[NDArray[np.int32], 2]
     """Shape (ranks × ring, most tokens of a step + 1): sequences by tokens, see `speculation`; or empty."""
     survival: NDArray[np.float64]
     """Shape (draft tokens,): of each, the probability that it and all before it are accepted."""
     stages_s: NDArray[np.float64]
     """When each pipeline stage of every instance has done all planned steps."""
-    run_ends_s: NDArray[np.float64]
+    run_ends_s: Annotated[NDArray[np.float64], 2]
     """Shape (engines, RUN_STEPS): ends of the planned steps."""
-    setups: Records
+    setups: Annotated[Records, SETUP]
     """Heap of what will happen to flows before their bytes move, see `setups`."""
-    flows: Records
-    links: Records
+    flows: Annotated[Records, FLOW]
+    links: Annotated[Records, LINK]
     """Outgoing of instance i: 2 i, incoming: 2 i + 1; then the host links."""
-    keys: NDArray[np.int64]
+    keys: Annotated[NDArray[np.int64], 2]
     """Shape (contests, places): what decides each tournament of ranks, see `contest`."""
-    winners: NDArray[np.int64]
+    winners: Annotated[NDArray[np.int64], 2]
     """Shape (contests, 2 · places)."""
     stale: NDArray[np.int64]
     """Front ranks whose free pages may have changed."""
-    holders: NDArray[np.uint64]
+    holders: Annotated[NDArray[np.uint64], 2]
     """Shape (distinct blocks, words): the ranks that hold each block, see `holders`."""
     candidates: NDArray[np.uint64]
     """Shape (words,): the ranks that hold the prefix that was looked for last."""
-    sources: Records
+    sources: Annotated[Records, SOURCE]
     """The event list, see `events`."""
     ready: NDArray[np.int64]
-    totals: NDArray[np.float64]
+    totals: Annotated[NDArray[np.float64], 2]
     """Shape (engines, TOTALS)."""
     itl: NDArray[np.int64]
     """Shape (ITL_BINS,): tokens by inter-token latency."""
-    log: Records
+    log: Annotated[Records, STEP]
     """Steps in the order in which they were recorded, as many as there is room for: none in a plain run."""
