@@ -13,11 +13,11 @@ from .asking import check, export, graph, schema, solve
 from .measuring import calibrate, profile, validate
 from .outcome import EXIT_CODES_HELP
 from .reading import explain, launch, report
-from .running import simulate
+from .running import serve, simulate
 from .studying import catalog, import_file, layers
 
 COMMANDS = (
-    *(solve, explain, simulate, check, export, graph, schema, validate, report, launch),
+    *(solve, explain, simulate, serve, check, export, graph, schema, validate, report, launch),
     *(calibrate, profile, layers, catalog),
 )
 

@@ -1,4 +1,4 @@
-"""The command that simulates: a problem's deployment, or a run described by a file or by flags."""
+"""The commands that simulate: a problem's deployment, a run by file or flags, a server on the clock."""
 
 from __future__ import annotations
 
@@ -92,5 +92,49 @@ def simulate(
             return run_run(source, flags, tuple(overrides or ()), outputs)
         inputs = Inputs.of(source, overrides, seed, coefficients=coefficients)
         return run_simulate(inputs, deployment, outputs)
+
+    finish(work, debug)
+
+
+def serve(
+    source: Annotated[
+        str, typer.Argument(metavar="PROBLEM|RESULT", help="A problem (with --deployment), or a result.")
+    ],
+    deployment: Annotated[
+        str | None, typer.Option("--deployment", metavar="DEPLOYMENT", help="As `simulate` takes it.")
+    ] = None,
+    point: Annotated[int, typer.Option("--point", min=1, help="Which deployment of a result's front.")] = 1,
+    host: Annotated[str, typer.Option("--host", help="Other than loopback needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="LLMOPT_SERVE_TOKEN", help="What clients must send (Bearer)."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.001, max=1000.0, help="Simulated seconds a second.")
+    ] = 1.0,
+    requests: Annotated[
+        int, typer.Option("--requests", min=1, max=10**6, help="Room of one run; it starts anew when idle.")
+    ] = 100_000,
+    characters_per_token: Annotated[
+        float, typer.Option("--characters-per-token", min=0.5, help="Of prompts that are text.")
+    ] = 4.0,
+    streams: Annotated[int, typer.Option("--streams", min=1, help="Most requests at a time.")] = 4096,
+    requests_per_s: Annotated[
+        float, typer.Option("--requests-per-s", min=0.001, help="Most requests a second.")
+    ] = 10_000.0,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Serve OpenAI's interface with the timing of a deployment: no model, no GPU (extra `serve`)."""
+
+    def work() -> ExitCode:
+        from .serving import Serving, run_serve
+
+        asked = Serving(
+            *(source, deployment, point, host, port, token, speed, requests, characters_per_token),
+            *(streams, requests_per_s, tuple(overrides or ())),
+        )
+        return run_serve(asked)
 
     finish(work, debug)
