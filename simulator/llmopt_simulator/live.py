@@ -19,8 +19,7 @@ from llmopt_problems.deployment import Deployment
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.kernel import state as k
-from llmopt_simulator.kernel.laws import Laws
-from llmopt_simulator.kernel.loop import run_events
+from llmopt_simulator.kernel.loop import Prepared, prepare, run_events
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.service import ServiceModel
 from llmopt_simulator.setup import lay_out
@@ -52,7 +51,7 @@ class LiveRun:
     """An empty run of a deployment that fills while its owner's clock goes."""
 
     state: k.State
-    laws: Laws
+    prepared: Prepared
     now_s: float = 0.0
     submitted: int = 0
     waiting: set[int] = field(default_factory=set)
@@ -117,7 +116,7 @@ class LiveRun:
         sources["time_s"][-1] = requests["arrival_s"][called]
         order = np.lexsort((np.arange(len(sources)), sources["time_s"]))  # a sorted list is a heap
         sources["at_place"], sources["place"][order] = order, np.arange(len(sources))
-        run_events(self.state, self.laws, number)
+        run_events(self.prepared, number)
 
     def _told(self) -> Told:
         steps = self._logged()
@@ -192,7 +191,7 @@ def live_run(deployment: Deployment, service: ServiceModel, requests: int, seed:
         raise SimulationError("a live run serves in order of arrival: set order: fcfs")
     options = SimulationOptions()
     state, laws = lay_out(_slots(requests + 2), deployment, service, seed, options, LOG_STEPS)
-    return LiveRun(state, laws)
+    return LiveRun(state, prepare(state, laws))
 
 
 def _slots(count: int) -> Workload:

@@ -11,7 +11,15 @@ from llmopt_optimizer.errors import DeploymentError
 from llmopt_optimizer.launch.installation import installation
 from llmopt_optimizer.scenario import Scenario, resolve
 from llmopt_problems import Problem
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, Scheduling
+from llmopt_problems.deployment import (
+    Caching,
+    Deployment,
+    Layout,
+    PoolDeployment,
+    Role,
+    Routing,
+    Scheduling,
+)
 
 MODELS = (
     ("Llama-3.1-8B", "bf16"),
@@ -63,9 +71,27 @@ def _deployment(draw: random.Random, where: Scenario) -> Deployment | None:
         return None
     mode = "aggregated" if roles == ("serve",) else "disaggregated"
     router = draw.choice(("round_robin", "shortest_queue", "cache_aware", "power_of_two", "central_queue"))
-    return Deployment(
-        mode, tuple(pool for pool in pools if pool), router, router == "cache_aware" or draw.random() < 0.7
+    cached = router == "cache_aware" or draw.random() < 0.7
+    kept = tuple(pool for pool in pools if pool)
+    return Deployment(mode, kept, router, cached, *_settings(draw))
+
+
+def _settings(draw: random.Random) -> tuple[Caching, Routing]:
+    """Settings of cache and router, mostly the usual ones."""
+    if draw.random() < 0.7:
+        return Caching(), Routing()
+    host = draw.choice((None, 64e9, 7.5e9))
+    caching = Caching(draw.choice(("lru", "lru", "lfu")), draw.choice((1, 16, 64)), host)
+    routing = Routing(
+        draw.choice((0.3, 0.75)),
+        draw.choice((64.0, 10.0)),
+        draw.choice((1.5, 1.1)),
+        draw.choice((2**24, 10**6)),
+        draw.choice((120.0, 0.0, 30.0)),
+        draw.random() < 0.5,
+        draw.choice(("shortest_queue", "random", "round_robin")),
     )
+    return caching, draw.choice((Routing(), routing))
 
 
 def _pool(draw: random.Random, where: Scenario, role: Role) -> PoolDeployment | None:

@@ -19,12 +19,15 @@ from llmopt_optimizer.launch.inventory import Inventory, inventory, versions
 from llmopt_optimizer.launch.targets import Choices, Launch, Target, launch
 from llmopt_optimizer.loop.service import pool_memory
 from llmopt_optimizer.scenario import Scenario
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Scheduling
+from llmopt_problems.deployment import Caching, Deployment, Layout, PoolDeployment, Routing, Scheduling
 from llmopt_problems.imports import read_draft
 
 TARGETS: tuple[Target, ...] = ("sglang", "vllm", "dynamo", "llm-d", "kubernetes")
 DEFAULT = Scheduling()
-IMPOSSIBLE = "spreads experts over|no prefill-first|no shortest-prompt|no schedule policy|cannot span"
+IMPOSSIBLE = (
+    "spreads experts over|no prefill-first|no shortest-prompt|no schedule policy|cannot span|"
+    "evicts by lru, not by lfu|does not start SGLang's router"
+)
 
 
 def aggregated(layout: Layout, scheduling: Scheduling = DEFAULT, instances: int = 2) -> Deployment:
@@ -265,3 +268,43 @@ def test_imported_commands_are_the_deployments_that_made_them(tmp_path: Path) ->
         assert {name: int(value) for name, value in today.items()} == degrees | caps
         compared += 1
     assert compared > 15
+
+
+KEPT = Caching("lfu", 64, 7.5e9)
+ROUTED = Routing(0.5, 10.0, 1.1, 10**6, 30.0, dp_aware=True, decode="random")
+
+
+def test_settings_of_cache_and_router_are_said() -> None:
+    """Gigabytes of one accelerator, characters of the router's tree: the words of the tools."""
+    where = scenario("DeepSeek-R1", "native", "H200-SXM", "sglang", "bf16")
+    pool = PoolDeployment("serve", "H200-SXM", Layout(tp=8, ep=8, dp=8), 2, 2048, 64)
+    deployment = Deployment("aggregated", (pool,), "cache_aware", True, KEPT, ROUTED)
+    text = re.sub(r"\s*\\\n\s*", " ", made(where, deployment, "sglang").text)
+    for words in (
+        *("--page-size 64", "--radix-eviction-policy lfu", "--enable-hierarchical-cache --hicache-size 7"),
+        *("--policy cache_aware --dp-aware", "--cache-threshold 0.5", "--balance-abs-threshold 10"),
+        *("--balance-rel-threshold 1.1", "--max-tree-size 4000000", "--eviction-interval-secs 30"),
+    ):
+        assert words in text
+    with pytest.raises(LaunchError, match="does not start SGLang's router"):
+        made(where, deployment, "dynamo")
+
+
+def test_the_host_cache_of_vllm_is_that_of_all_workers() -> None:
+    where = scenario("Llama-3.1-8B", "bf16", "H200-SXM", "vllm", "bf16")
+    pool = PoolDeployment("serve", "H200-SXM", Layout(tp=4), 1, 2048, 64)
+    caching = Caching(page_tokens=32, host_bytes=2.0**32)
+    text = made(where, Deployment("aggregated", (pool,), caching=caching), "vllm").text
+    assert "--block-size 32" in text
+    assert "--kv-offloading-size 16.000" in text
+    with pytest.raises(LaunchError, match="evicts by lru"):
+        made(where, Deployment("aggregated", (pool,), caching=Caching("fifo")), "vllm")
+
+
+def test_an_own_decode_policy_is_said() -> None:
+    where = scenario("Llama-3.1-8B", "bf16", "H200-SXM", "sglang", "bf16")
+    pools = tuple(PoolDeployment(role, "H200-SXM", Layout(), 1, 2048, 64) for role in ("prefill", "decode"))
+    caching, routing = Caching(host_bytes=64e9), Routing(decode="random")
+    found = made(where, Deployment("disaggregated", pools, "random", True, caching, routing), "sglang")
+    assert "--decode-policy random" in re.sub(r"\\\n\s*", " ", found.text)
+    assert [("--hicache-size" in server.arguments) for server in found.servers.values()] == [True, False]

@@ -161,9 +161,9 @@ def test_a_router_that_chooses_among_ranks_must_see_them() -> None:
 
 
 def test_launch_files_refuse_what_they_cannot_say() -> None:
-    problem = load("quickstart", ["search.routing={cache_threshold: 0.9}"])
-    with pytest.raises(LaunchError, match="say nothing of routing"):
-        installation(resolve(problem), parse_deployment("tp=4", problem))
+    problem = load("quickstart", [SENT])
+    with pytest.raises(LaunchError, match="per_layer"):
+        installation(resolve(problem), parse_deployment("prefill.tp=4,decode.tp=4", problem))
 
 
 SENT = "search.kv_transfer={mode: per_layer, overhead: 2 ms}"

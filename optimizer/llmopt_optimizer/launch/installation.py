@@ -16,7 +16,17 @@ from llmopt_optimizer.errors import DeploymentError, LaunchError
 from llmopt_optimizer.loop.service import pool_memory
 from llmopt_optimizer.scenario import Scenario
 from llmopt_problems.catalog import model_repository
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Role, RouterPolicy, Scheduling
+from llmopt_problems.deployment import (
+    Caching,
+    Deployment,
+    Layout,
+    PoolDeployment,
+    Role,
+    RouterPolicy,
+    Routing,
+    Scheduling,
+    Transfers,
+)
 
 MEMORY_STEP = 0.001
 """Shares of memory are given to engines in thousandths."""
@@ -72,6 +82,8 @@ class Installation:
     pools: tuple[PoolInstallation, ...]
     router: RouterPolicy
     prefix_cache: bool
+    caching: Caching
+    routing: Routing
 
 
 def installation(scenario: Scenario, deployment: Deployment, checkpoint: str | None = None) -> Installation:
@@ -81,7 +93,7 @@ def installation(scenario: Scenario, deployment: Deployment, checkpoint: str | N
     checkpoint is known, or when the published one is not in the asked precision and engines cannot make it
     so while loading.
     """
-    _check_said(deployment)
+    _check_transfers(deployment)
     return Installation(
         name=_dns_name(scenario.problem.name),
         checkpoint=checkpoint or _repository(scenario),
@@ -91,18 +103,18 @@ def installation(scenario: Scenario, deployment: Deployment, checkpoint: str | N
         pools=tuple(_pool(scenario, pool) for pool in deployment.pools),
         router=deployment.router,
         prefix_cache=deployment.prefix_cache,
+        caching=deployment.caching,
+        routing=deployment.routing,
     )
 
 
-def _check_said(deployment: Deployment) -> None:
-    """LaunchError for settings of cache, router and transfers that no launch file says yet."""
-    usual = Deployment(deployment.mode, deployment.pools)
-    for name in ("caching", "routing", "transfers"):
-        if getattr(deployment, name) != getattr(usual, name):
-            raise LaunchError(
-                f"launch files say nothing of {name} yet, and it is {getattr(deployment, name)}: remove "
-                "those settings from the problem's search, or deploy without launch files"
-            )
+def _check_transfers(deployment: Deployment) -> None:
+    """LaunchError for transfers that no engine's command line asks for."""
+    if deployment.transfers.mode != Transfers().mode:
+        raise LaunchError(
+            f"no engine is told by flags to transfer {deployment.transfers.mode}: set "
+            f"search.kv_transfer.mode to {Transfers().mode}, or deploy without launch files"
+        )
 
 
 def _pool(scenario: Scenario, pool: PoolDeployment) -> PoolInstallation:

@@ -7,7 +7,10 @@ and the first over all pipeline stages too; the plan counts by rank (SGLang, `se
 
 from __future__ import annotations
 
+from math import ceil, floor
+
 from llmopt_optimizer.errors import LaunchError
+from llmopt_problems.deployment import Caching, Routing
 
 from .commands import Part, ServerCommand, Slot
 from .installation import Installation, PoolInstallation
@@ -36,7 +39,7 @@ def server_command(plan: Installation, pool: PoolInstallation, flags: Inventory)
         *_limits(pool),
         *_scheduling(pool, flags),
         *_precision(plan, flags),
-        *(() if plan.prefix_cache else ("--disable-radix-cache",)),
+        *_cache(plan, pool, flags),
         *_role(pool),
         *_nodes(pool),
     )
@@ -113,6 +116,34 @@ def _precision(plan: Installation, flags: Inventory) -> tuple[str, ...]:
     return ("--kv-cache-dtype", "fp8_e4m3" if plan.precision.kv == "fp8" else wide, *weights)
 
 
+def _cache(plan: Installation, pool: PoolInstallation, flags: Inventory) -> tuple[str, ...]:
+    caching, usual = plan.caching, Caching()
+    pages = () if caching.page_tokens == usual.page_tokens else ("--page-size", str(caching.page_tokens))
+    if not plan.prefix_cache:
+        return (*pages, "--disable-radix-cache")
+    parts = [*pages]
+    if caching.eviction != usual.eviction:
+        parts += ["--radix-eviction-policy", _eviction(caching.eviction, flags)]
+    if caching.host_bytes is not None and pool.role != "decode":
+        parts += ["--enable-hierarchical-cache", "--hicache-size", str(_host_gigabytes(caching.host_bytes))]
+    return tuple(parts)
+
+
+def _eviction(name: str, flags: Inventory) -> str:
+    flag = flags.flag("--radix-eviction-policy")
+    if flag is None or (flag.choices and name not in flag.choices):
+        known = ", ".join(flag.choices) if flag is not None else "none"
+        raise LaunchError(f"SGLang {flags.version} does not evict by {name}, only by {known}: plan with lru")
+    return name
+
+
+def _host_gigabytes(host_bytes: float) -> int:
+    """Of one worker, which has one accelerator; SGLang takes whole ones."""
+    if host_bytes < 1e9:
+        raise LaunchError("SGLang's host cache has whole gigabytes: plan with host_memory of 1 GB or more")
+    return floor(host_bytes / 1e9)
+
+
 def _role(pool: PoolInstallation) -> tuple[str, ...]:
     if pool.role == "serve":
         return ()
@@ -142,5 +173,21 @@ def router_policy(plan: Installation) -> tuple[str, tuple[str, ...]]:
 def router_options(plan: Installation) -> tuple[str, ...]:
     """The router's options apart from its address and its workers."""
     policy, _ = router_policy(plan)
-    mode = ("--pd-disaggregation",) if plan.mode == "disaggregated" else ()
-    return (*mode, "--policy", policy)
+    decode = ROUTER_POLICIES.get(plan.routing.decode, "power_of_two")
+    apart = ("--pd-disaggregation", "--decode-policy", decode) if plan.mode == "disaggregated" else ()
+    ranks = plan.routing.dp_aware and any(pool.layout.dp > 1 for pool in plan.pools)
+    return (*apart, "--policy", policy, *(("--dp-aware",) if ranks else ()), *_thresholds(plan.routing))
+
+
+def _thresholds(routing: Routing) -> tuple[str, ...]:
+    """Settings that differ from the router's own; its tree counts characters, four to a token."""
+    usual = Routing()
+    values = {
+        "--cache-threshold": (routing.cache_threshold, usual.cache_threshold),
+        "--balance-abs-threshold": (ceil(routing.balance_abs_threshold), ceil(usual.balance_abs_threshold)),
+        "--balance-rel-threshold": (routing.balance_rel_threshold, usual.balance_rel_threshold),
+        "--max-tree-size": (4 * routing.max_tree_tokens, 4 * usual.max_tree_tokens),
+        "--eviction-interval-secs": (ceil(routing.eviction_interval_s), ceil(usual.eviction_interval_s)),
+    }
+    given = [(flag, str(value)) for flag, (value, own) in values.items() if value != own]
+    return tuple(word for pair in given for word in pair)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from llmopt_optimizer.errors import LaunchError
 from llmopt_optimizer.scenario import Scenario
-from llmopt_problems.deployment import Deployment
+from llmopt_problems.deployment import Deployment, Routing
 
 from . import dynamo, kubernetes, llmd, sglang, vllm
 from .commands import ServerCommand, filled
@@ -63,6 +63,7 @@ def launch(scenario: Scenario, deployment: Deployment, choices: Choices, title: 
     engine = _engine(scenario, choices.target)
     flags = inventory(engine, choices.engine_version)
     plan = installation(scenario, deployment, choices.checkpoint)
+    _require_router(plan, engine, choices.target)
     command = sglang.server_command if engine == "sglang" else vllm.server_command
     servers: dict[str, ServerCommand] = {pool.role: command(plan, pool, flags) for pool in plan.pools}
     for server in servers.values():
@@ -82,6 +83,16 @@ def _engine(scenario: Scenario, target: Target) -> ServingEngine:
             "engine sglang or vllm"
         )
     return planned
+
+
+def _require_router(plan: Installation, engine: ServingEngine, target: Target) -> None:
+    """LaunchError for settings of SGLang's router where another one, or none, is started."""
+    started = engine == "sglang" and target in ("sglang", "kubernetes")
+    if plan.routing != Routing() and not started:
+        raise LaunchError(
+            f"{target} does not start SGLang's router, whose settings search.routing are: remove them, or "
+            "launch with sglang or kubernetes"
+        )
 
 
 def _image_key(target: Target, engine: ServingEngine) -> str:

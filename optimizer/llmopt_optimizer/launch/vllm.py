@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from llmopt_optimizer.errors import LaunchError
+from llmopt_problems.deployment import Caching
 
 from .commands import Part, ServerCommand, Slot
 from .installation import Installation, PoolInstallation
@@ -33,7 +34,7 @@ def server_command(plan: Installation, pool: PoolInstallation, flags: Inventory)
         *_precision(plan),
         "--scheduling-policy",
         pool.scheduling.order,
-        "--enable-prefix-caching" if plan.prefix_cache else "--no-enable-prefix-caching",
+        *_cache(plan, pool),
         *_transfer(pool),
     )
     address: tuple[Part, ...] = ("--host", Slot.HOST, "--port", Slot.PORT)
@@ -90,6 +91,23 @@ def _limits(pool: PoolInstallation) -> tuple[str, ...]:
 def _precision(plan: Installation) -> tuple[str, ...]:
     weights = () if plan.quantization is None else ("--quantization", plan.quantization)
     return ("--kv-cache-dtype", "fp8" if plan.precision.kv == "fp8" else "auto", *weights)
+
+
+def _cache(plan: Installation, pool: PoolInstallation) -> tuple[str, ...]:
+    """VLLM evicts by LRU only; its host buffer is that of all workers that share a KV cache."""
+    caching, usual = plan.caching, Caching()
+    if caching.eviction != usual.eviction:
+        raise LaunchError(
+            f"vLLM evicts by lru, not by {caching.eviction}: plan with lru, or launch with SGLang"
+        )
+    pages = () if caching.page_tokens == usual.page_tokens else ("--block-size", str(caching.page_tokens))
+    if not plan.prefix_cache:
+        return (*pages, "--no-enable-prefix-caching")
+    if caching.host_bytes is None or pool.role == "decode":
+        return (*pages, "--enable-prefix-caching")
+    size = caching.host_bytes * pool.layout.attention_tp * pool.layout.pp / 2**30
+    host = ("--kv-offloading-backend", "native", "--kv-offloading-size", f"{size:.3f}")
+    return (*pages, "--enable-prefix-caching", *host)
 
 
 def _transfer(pool: PoolInstallation) -> tuple[str, ...]:

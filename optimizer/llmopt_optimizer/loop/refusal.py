@@ -82,6 +82,13 @@ def _nearest(trials: Sequence[Trial], level: ServiceLevel) -> list[Trial]:
     return sorted(alone, key=excess)[:NEAREST_MISSES]
 
 
+def _served(rate_per_s: float) -> str:
+    """A sentence on the load that the levels allow."""
+    if rate_per_s == 0:
+        return " Not even a trickle of requests can be served within all levels: they ask for too much."
+    return f" The largest rate that can be served within all levels is about {rate_per_s:.3g} requests/s."
+
+
 def _impossible(study: Study, ledger: Ledger, bare: Result, seconds: float) -> Result:
     """The expressions find nothing."""
     deadline = time.monotonic() + seconds
@@ -90,7 +97,7 @@ def _impossible(study: Study, ledger: Ledger, bare: Result, seconds: float) -> R
     message = "No deployment in the search space can keep together: " + "; ".join(groups) + "."
     rate = largest_rate(study, ledger.frozen, deadline)
     if rate is not None:
-        message += f" The largest rate that can be served within all levels is about {rate:.3g} requests/s."
+        message += _served(rate)
     return replace(
         bare,
         status=Status.INFEASIBLE,
