@@ -1,7 +1,7 @@
 """Assorted integer programs of MINLPLib, and families that a definition generates.
 
-Generated are low autocorrelation sequences (Liers, Marinari, Pagacz, Ricci-Tersenghi and Schmitz 2010; instances
-autocorr_bern*) and Steiner triple systems (Fulkerson, Nemhauser and Trotter 1974; stein27 is in MIPLIB 3).
+Generated are low autocorrelation sequences (Liers, Marinari, Pagacz, Ricci-Tersenghi and Schmitz 2010, called
+autocorr_bern) and Steiner triple systems (Fulkerson, Nemhauser and Trotter 1974; stein27 is in MIPLIB 3).
 """
 
 from __future__ import annotations
