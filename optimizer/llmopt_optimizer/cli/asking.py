@@ -28,6 +28,9 @@ def solve(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search kept in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html too.")] = True,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Write the front as front.png and front.svg too.")
+    ] = False,
     parallel: Annotated[
         str,
         typer.Option(
@@ -49,7 +52,7 @@ def solve(
         from .solving import Keeping, run_solve
 
         inputs = Inputs.of(problem, overrides, seed, time_limit, coefficients)
-        keeping = Keeping(out, cache, resume, report, place(parallel))
+        keeping = Keeping(out, cache, resume, report, plot, place(parallel))
         return run_solve(inputs, keeping, as_json=json, quiet=quiet)
 
     finish(work, debug)

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class Keeping:
     """None: a folder of the user."""
     resume: bool
     report: bool
+    plot: bool
+    """Write the front as PNG and SVG too."""
     place: Place
     """Where simulations run."""
 
@@ -70,6 +73,8 @@ def run_solve(inputs: Inputs, keeping: Keeping, *, as_json: bool, quiet: bool) -
     from llmopt_optimizer.loop import solve_problem
     from llmopt_optimizer.loop.solve import SolveInterrupted
 
+    if keeping.plot:
+        _require_plots(keeping)
     problem = inputs.load_any()
     if not isinstance(problem, Problem):
         from llmopt_optimizer.cli.planning import run_plan
@@ -87,7 +92,25 @@ def run_solve(inputs: Inputs, keeping: Keeping, *, as_json: bool, quiet: bool) -
         from llmopt_optimizer.cli.reporting import write_report
 
         write_report(result, problem, keeping.out / REPORT)
+    if keeping.plot and keeping.out is not None and result.front:
+        _plotted(result, keeping.out)
     return CODES[result.status]
+
+
+def _require_plots(keeping: Keeping) -> None:
+    """Known before the search, not after it."""
+    if keeping.out is None:
+        raise InputError("--plot needs --out DIR, the folder for front.png and front.svg")
+    if find_spec("matplotlib") is None:
+        raise InputError("--plot draws with matplotlib: pip install 'llmopt[plot]'")
+
+
+def _plotted(result: Result, out: Path) -> None:
+    from llmopt_optimizer.report.figures.front import front
+    from llmopt_optimizer.report.still import pictures
+
+    drawn = pictures(front(result), result.problem_name)
+    write_files(out, {f"front.{kind}": content for kind, content in drawn.items()})
 
 
 def _opened(keeping: Keeping, problem: Problem) -> None:

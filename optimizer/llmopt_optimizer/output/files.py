@@ -39,16 +39,16 @@ def prepare_directory(directory: str | Path) -> Path:
     return target
 
 
-def write_files(directory: str | Path, contents: Mapping[str, str]) -> None:
-    """Write `contents` (file name to text) into an existing `directory`, all complete or none.
+def write_files(directory: str | Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write `contents` (file name to text or bytes) into an existing `directory`, all complete or none.
 
     Raises `OutputError` when the disk refuses; files of an earlier call then still hold their old content.
     """
     target = Path(directory)
     staged: list[tuple[Path, Path]] = []
     try:
-        for name, text in contents.items():
-            staged.append((_staged(target, name, text), target / name))
+        for name, content in contents.items():
+            staged.append((_staged(target, name, content), target / name))
         for temporary, final in staged:
             temporary.replace(final)
     except OSError as error:
@@ -63,12 +63,12 @@ def _refused(directory: Path, error: OSError) -> OutputError:
     return OutputError(directory, rule, "free space there or choose another --out directory")
 
 
-def _staged(directory: Path, name: str, text: str) -> Path:
+def _staged(directory: Path, name: str, content: str | bytes) -> Path:
     """A flushed temporary file beside its target, on the same file system, so that the rename is atomic."""
     descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=f".{name}.", suffix=".tmp")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
