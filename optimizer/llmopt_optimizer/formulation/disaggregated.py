@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sympy import Expr, Integer, Max, Rational, Symbol
+from sympy import Expr, Integer, Max, Symbol
 
 from llmopt_optimizer.core.algebra import larger, smaller
 from llmopt_optimizer.core.program import State
@@ -61,7 +61,7 @@ class Transfer:
         """
         if self.layers == 1:
             return self.latency_s + Max(send_s, receive_s)
-        last = Rational(1, self.layers)
+        last = Integer(1) / self.layers
         return self.latency_s + Max(last * send_s, last * receive_s, send_s - lead_s, receive_s - lead_s)
 
 

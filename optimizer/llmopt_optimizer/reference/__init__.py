@@ -1,0 +1,3 @@
+"""Pages that are made from the code, so that they cannot differ from it: metrics, problem keys, commands,
+Python.
+"""
