@@ -31,7 +31,10 @@ LINK = re.compile(r"(!?)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?
 
 
 def on_config(config: Any) -> Any:
-    """Let blocks of language `math` be formulas."""
+    """Let blocks of language `math` be formulas, and list new pages of `docs/` under `How to`."""
+    (how_to,) = (part["How to"] for part in config.nav if "How to" in part)
+    listed = str(config.nav)
+    how_to += [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"'{page.name}'" not in listed]
     formulas = {"name": "math", "class": "math", "format": _block}
     config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [formulas]}
     return config
