@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from sympy import Float
+import numpy as np
+from sympy import symbols
 
+from llmopt_optimizer.core.lowering import Function, compile_expressions
 from llmopt_optimizer.formulation.class_metrics import class_levels, class_number
 from llmopt_optimizer.formulation.own_metrics import own_estimates
 from llmopt_optimizer.loop.service import Workbench
-from llmopt_optimizer.metrics.resources import Utilisation, power_w
+from llmopt_optimizer.metrics.resources import Utilisation, power_law_w
 from llmopt_optimizer.metrics.service import LATENCIES
 from llmopt_optimizer.result import Estimate
 from llmopt_optimizer.scenario import Scenario
@@ -24,6 +27,9 @@ from llmopt_problems.metrics_catalog import STATISTICS, metric_key
 from llmopt_problems.speculation import Speculation
 from llmopt_simulator import Evidence, Interval
 from llmopt_simulator.levels import class_prefix
+
+_POWER = symbols("idle_w peak_w compute bandwidth network", nonnegative=True)
+"""What an accelerator's power is made of: its idle and peak power, and its utilisations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +163,18 @@ def _power(scenario: Scenario, deployment: Deployment, measured: Mapping[str, Es
 def _pool_power(
     scenario: Scenario, pool: PoolDeployment, measured: Mapping[str, Estimate], end: str
 ) -> float:
-    def used(part: str) -> Float:
-        return Float(getattr(measured[f"{part}_utilisation_{pool.role}"], end))
+    accelerator = scenario.site(pool.accelerator).accelerator
+    parts = (f"{part}_utilisation_{pool.role}" for part in ("compute", "bandwidth", "network"))
+    numbers = (
+        accelerator.idle_watts,
+        accelerator.peak_watts,
+        *(getattr(measured[part], end) for part in parts),
+    )
+    return float(_power_law()(dict(zip(_POWER, map(np.asarray, numbers), strict=True)), ())[0])
 
-    utilisation = Utilisation(used("compute"), used("bandwidth"), used("network"))
-    return float(power_w(scenario.site(pool.accelerator).accelerator, utilisation))
+
+@cache
+def _power_law() -> Function:
+    """The law of an accelerator's power as a function of the numbers `_POWER`."""
+    idle, peak, *used = _POWER
+    return compile_expressions((power_law_w(idle, peak, Utilisation(*used)),))

@@ -9,13 +9,14 @@ A replayed trace has one replication, which says all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from llmopt_optimizer.core.program import Assignment
 from llmopt_optimizer.loop.observation import Observation
 from llmopt_optimizer.loop.simulation import Heard
 from llmopt_optimizer.loop.study import Study
-from llmopt_optimizer.loop.trials import Trial, judged, nondominated, verified
-from llmopt_optimizer.result import Verdict
+from llmopt_optimizer.loop.trials import Trial, covers, judged, nondominated, verified
+from llmopt_optimizer.result import Estimate, Verdict
 from llmopt_problems.metrics_catalog import METRICS
 
 SPREAD: Mapping[str, float] = {
@@ -51,15 +52,38 @@ def raced(
     ]
     pairs = zip(deployments, early, first, strict=True)
     left = [d for d, trial, glimpse in pairs if trial is None and glimpse is not None]
-    observed = simulations.observe(left, lambda done, _: tell(half + done, 2 * half), deadline)
+    front = nondominated(verified(known), study.program.objectives)
+
+    def pointless(observed: Observation) -> bool:
+        return any(_adds_nothing(study, observed.metrics, trial) for trial in front)
+
+    observed = simulations.observe(left, lambda done, _: tell(half + done, 2 * half), deadline, pointless)
     full = dict(zip(left, observed, strict=True))
     trials: list[Trial] = []
     for assignment, deployment, trial, glimpse in zip(assignments, deployments, early, first, strict=True):
         if trial is not None:
             trials.append(trial)
         elif (found := full.get(deployment)) is not None:
-            trials.append(judged(study.scenario.problem, assignment, found, glimpse))
+            trials.append(_settled(judged(study.scenario.problem, assignment, found, glimpse), front, study))
     return tuple(trials)
+
+
+def _settled(trial: Trial, front: Sequence[Trial], study: Study) -> Trial:
+    """A trial whose levels were left open because a rival is as good loses to that rival."""
+    matched = any(_adds_nothing(study, trial.observation.metrics, rival) for rival in front)
+    if trial.verdict is not Verdict.UNDECIDED or not matched:
+        return trial
+    return replace(trial, verdict=Verdict.DOMINATED, violated=())
+
+
+def _adds_nothing(study: Study, metrics: Mapping[str, Estimate], rival: Trial) -> bool:
+    """Whether a verified rival is as good in every objective, within the tolerance, with confidence."""
+    objectives = study.program.objectives
+    own = []
+    for objective in objectives:
+        known = metrics[objective.metric]
+        own.append(known.low if objective.sign > 0 else -known.high)
+    return covers(rival.costs(objectives), own, study.scenario.problem.verification.tolerance)
 
 
 def turned_down(
@@ -80,6 +104,36 @@ def turned_down(
     return None
 
 
+def hopeless(
+    study: Study, floors: Mapping[str, float], costs: Sequence[float], front: Sequence[Trial]
+) -> bool:
+    """Whether the first replication will be turned down, whatever its rest brings.
+
+    `floors` are lower bounds of its metrics, `costs` optimistic signed objectives, `front` verified rivals.
+    """
+    for level in study.scenario.problem.slo:
+        floor = floors.get(level.key, 0.0)
+        if level.bound == "at_most" and floor > level.value * (1 + spread_of(study, level.key)):
+            return True
+    return any(_surely_loses(study, floors, costs, trial) for trial in front)
+
+
+def _surely_loses(study: Study, floors: Mapping[str, float], costs: Sequence[float], rival: Trial) -> bool:
+    if rival.glimpse is None:
+        return False
+    for objective, cost in zip(study.program.objectives, costs, strict=True):
+        least = max(cost, floors.get(objective.metric, cost)) if objective.sign > 0 else cost
+        other = objective.sign * rival.glimpse.metrics[objective.metric].value
+        if not least - other >= _room(study, objective.metric) * abs(other):
+            return False
+    return True
+
+
+def _room(study: Study, key: str) -> float:
+    """By how much two deployments that met the same requests must differ, relative."""
+    return PAIRED * spread_of(study, key) - study.scenario.problem.verification.tolerance
+
+
 def _missed(study: Study, glimpse: Observation) -> tuple[str, ...]:
     """Levels that are missed by more than replications differ."""
     found = []
@@ -96,11 +150,10 @@ def _loses(study: Study, glimpse: Observation, rival: Trial) -> bool:
     """Whether a verified rival is as good in every objective, as far as the same requests can tell."""
     if rival.glimpse is None:
         return False
-    tolerance = study.scenario.problem.verification.tolerance
     for objective in study.program.objectives:
         own, other = (o.metrics[objective.metric].value for o in (glimpse, rival.glimpse))
-        room = PAIRED * spread_of(study, objective.metric) - tolerance
-        if not objective.sign * (own - other) >= room * abs(other):  # nan stays in the race
+        room = _room(study, objective.metric) * abs(other)
+        if not objective.sign * (own - other) >= room:  # nan stays in the race
             return False
     return True
 

@@ -41,7 +41,7 @@ def replicated(
 
 def replicated_afar(problem: bytes, task: Replication) -> Observed:
     """The same from the problem as `sealed` gave it, where nothing else is at hand."""
-    asked, bench, source = _around(problem)
+    asked, bench, source = around(problem)
     services = {task.deployment: service_model(bench, task.deployment)}
     return replicated(source, services, latency_levels(asked), task)
 
@@ -52,7 +52,8 @@ def sealed(problem: Problem) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _around(problem: bytes) -> tuple[Problem, Workbench, WorkloadSource]:
+def around(problem: bytes) -> tuple[Problem, Workbench, WorkloadSource]:
+    """What tasks of a sealed problem share: the problem, its workbench, its traffic by seed."""
     asked: Problem = pickle.loads(problem)
     return asked, workbench(resolve(asked)), workload_source(asked)
 

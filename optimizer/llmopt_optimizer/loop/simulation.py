@@ -29,7 +29,6 @@ from llmopt_optimizer.loop.store import Store, replication_key, service_hash, wo
 from llmopt_optimizer.loop.workers import Workers, here
 from llmopt_problems.deployment import Deployment
 from llmopt_simulator import (
-    Evidence,
     Looks,
     Observed,
     ServiceLevel,
@@ -46,6 +45,8 @@ GROUP = 4
 
 Heard = Callable[[int, int], None]
 Observations = Mapping[Deployment, Observation]
+Pointless = Callable[[Observation], bool]
+"""Whether no more replications are wanted of what has been observed, decided or not."""
 
 
 class StoppedError(Exception):
@@ -76,12 +77,13 @@ class Simulations:
         deployments: Sequence[Deployment],
         tell: Heard = lambda done, total: None,
         deadline: float | None = None,
+        pointless: Pointless = lambda observed: False,
     ) -> list[Observation | None]:
         """An observation of each deployment, simulating those not seen before.
 
         No simulation is started after `deadline` (monotonic seconds); what was not simulated is None.
         """
-        return self._all(deployments, self.seen, self._observed, tell, deadline)
+        return self._all(deployments, self.seen, partial(self._observed, pointless), tell, deadline)
 
     def glimpse(
         self,
@@ -120,24 +122,35 @@ class Simulations:
             for deployment, seen in runs.items()
         }
 
-    def _observed(self, deployments: Sequence[Deployment], deadline: float | None) -> Observations:
-        return (self._glimpsed if self.exact else self._decided)(deployments, deadline)
+    def _observed(
+        self, pointless: Pointless, deployments: Sequence[Deployment], deadline: float | None
+    ) -> Observations:
+        if self.exact:
+            return self._glimpsed(deployments, deadline)
+        return self._decided(pointless, deployments, deadline)
 
-    def _decided(self, deployments: Sequence[Deployment], deadline: float | None) -> Observations:
-        """Replications until every level is decided, looking as `look_until` does."""
+    def _decided(
+        self, pointless: Pointless, deployments: Sequence[Deployment], deadline: float | None
+    ) -> Observations:
+        """Replications until every level is decided or they are pointless, looking as `look_until` does."""
         asked = self.bench.scenario.problem.verification
         looks = Looks(asked.replications, self.most_factor * asked.replications, asked.confidence)
-        decided: dict[Deployment, Evidence] = {}
+        decided: dict[Deployment, Observation] = {}
         undecided: Sequence[Deployment] = deployments
         for look in count(1):
             runs = self._replications(undecided, range(looks.replications(look)), deadline)
-            evidence = {d: looks.evidence(look, seen, self.levels) for d, seen in runs.items()}
             last = looks.replications(look) == looks.most
-            decided |= {d: found for d, found in evidence.items() if last or found.verdict != "undecided"}
-            undecided = [d for d in evidence if d not in decided]
+            undecided = []
+            for deployment, runs_seen in runs.items():
+                evidence = looks.evidence(look, runs_seen, self.levels)
+                found = observation(self.bench, deployment, evidence)
+                if last or evidence.verdict != "undecided" or pointless(found):
+                    decided[deployment] = found
+                else:
+                    undecided.append(deployment)
             if not undecided:
                 break
-        return {d: observation(self.bench, d, evidence) for d, evidence in decided.items()}
+        return decided
 
     def _replications(
         self, deployments: Sequence[Deployment], numbers: Sequence[int], deadline: float | None

@@ -9,11 +9,12 @@ as the compiled law of the simulator does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from sympy import Expr, Integer
 
 from llmopt_calibration.step import StepLaw
+from llmopt_optimizer.core.algebra import substituted
 
 Quantity = Literal["seconds", "flops", "hbm_bytes", "network_bytes"]
 
@@ -60,4 +61,4 @@ def total(law: StepLaw, quantity: Quantity, batch: Batch) -> Expr:
         state.h: batch.heads,
     }
     summed = getattr(law, quantity)(decode=batch.decodes != 0, prefill=batch.prefill != 0)
-    return summed.xreplace(filling)
+    return cast(Expr, substituted(summed, filling, {}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Expr
+from sympy import Expr, Float
 
 from llmopt_optimizer.core.algebra import larger, smaller
 from llmopt_optimizer.symbols import PoolSymbols
@@ -47,5 +47,9 @@ def utilisation(
 
 def power_w(accelerator: AcceleratorSpec, used: Utilisation) -> Expr:
     """Mean power of one accelerator in watts."""
-    range_w = accelerator.peak_watts - accelerator.idle_watts
-    return accelerator.idle_watts + range_w * smaller(1, larger(used.compute, used.bandwidth))
+    return power_law_w(Float(accelerator.idle_watts), Float(accelerator.peak_watts), used)
+
+
+def power_law_w(idle_w: Expr, peak_w: Expr, used: Utilisation) -> Expr:
+    """Mean power in watts between idle and peak, by the busier of arithmetic and memory."""
+    return idle_w + (peak_w - idle_w) * smaller(1, larger(used.compute, used.bandwidth))
