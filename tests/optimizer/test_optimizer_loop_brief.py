@@ -53,12 +53,12 @@ def compared(seeds: range) -> int:
 
 
 def test_floors_hold_in_random_systems() -> None:
-    assert compared(range(200)) > 25
+    assert compared(range(200)) > 10
 
 
 @pytest.mark.slow
 def test_floors_hold_in_thousands_of_random_systems() -> None:
-    assert compared(range(1000, 6000)) > 600
+    assert compared(range(1000, 6000)) > 300
 
 
 def test_users_who_wait_for_answers_have_no_beginning() -> None:
