@@ -104,6 +104,17 @@ def test_elasticities_of_known_laws() -> None:
     assert (COST, "arrival_scv") not in slopes
 
 
+def test_exact_slopes_agree_with_steps() -> None:
+    """Of every parameter; a decision that a metric depends on has a slope that points to the better side."""
+    frozen = [each for each in answered()[1].sensitivities if not each.decision]
+    assert len(frozen) > 5
+    for each in frozen:
+        assert each.exact_elasticity == pytest.approx(each.elasticity, rel=2e-3, abs=1e-5), each
+    moved = [each for each in answered()[1].sensitivities if each.decision and each.slope is not None]
+    instances = next(each for each in moved if each.of == "serve_instances" and each.metric == COST)
+    assert instances.slope == pytest.approx(instances.at_value / instances.value)
+
+
 def test_rivals_are_the_next_best() -> None:
     result, found, study, _ = answered()
     asked = {level.key: level.value for level in posed().slo}

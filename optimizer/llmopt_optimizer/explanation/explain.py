@@ -62,7 +62,7 @@ def _reasons(study: Study, frozen: Frozen, result: Result, bare: Explanation, de
     levels = study.scenario.problem.slo
     return replace(
         bare,
-        sensitivities=sensitivities(study.predictor, assignment, frozen.parameters(), list(metrics)),
+        sensitivities=sensitivities(study.predictor, assignment, frozen, list(metrics)),
         prices=prices(study.master(frozen), study.compiled, levels, best, deadline),
         rivals=tuple(rivals(study, frozen, result, assignment, deadline)),
     )

@@ -65,7 +65,16 @@ class Sensitivity:
     upper: Step | None
     """Decisions: their next values. Parameters: steps of a thousandth, for the elasticity."""
     elasticity: float | None
-    """Relative change of the metric over that of a parameter; None for decisions, which have no slope."""
+    """Relative change of the metric over that of a parameter, from the two steps; None for decisions."""
+    slope: float | None
+    """The derivative of the metric's expression, a decision taken as continuous; None where it has none."""
+
+    @property
+    def exact_elasticity(self) -> float | None:
+        """The elasticity by the derivative instead of the steps."""
+        if self.slope is None or not self.at_value:
+            return None
+        return self.slope * self.value / self.at_value
 
 
 @dataclass(frozen=True, slots=True)

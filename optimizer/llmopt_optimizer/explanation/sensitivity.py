@@ -2,18 +2,21 @@
 
 Decisions are whole numbers, so each is moved to its neighbours in its domain, all else kept. Parameters are
 moved by a thousandth to both sides: the central difference of the logarithms is the elasticity, implicit
-states solved anew on both sides.
+states solved anew on both sides. Beside the steps stand the exact derivatives of the expressions (`slopes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite, log
 
 from sympy import Symbol
 
 from llmopt_optimizer.core.program import Assignment, Choice, Number, Program
 from llmopt_optimizer.explanation.findings import Sensitivity, Step
+from llmopt_optimizer.explanation.slopes import slopes
+from llmopt_optimizer.frozen import Frozen
 from llmopt_optimizer.loop.prediction import Predictor
 
 NUDGE = 1e-3
@@ -22,15 +25,17 @@ NEGLIGIBLE = 1e-6
 
 
 def sensitivities(
-    predictor: Predictor, assignment: Assignment, parameters: Mapping[Symbol, float], metrics: Sequence[str]
+    predictor: Predictor, assignment: Assignment, frozen: Frozen, metrics: Sequence[str]
 ) -> tuple[Sensitivity, ...]:
     """Every sensitivity of these metrics that is not nothing; decisions first."""
+    parameters = frozen.parameters()
     base = predictor.at(assignment, parameters)
     if not base:
         return ()
     decided = decision_sensitivities(predictor, assignment, parameters, metrics, base)
-    frozen = parameter_sensitivities(predictor, assignment, parameters, metrics, base)
-    return (*decided, *frozen)
+    numbers = parameter_sensitivities(predictor, assignment, parameters, metrics, base)
+    exact = slopes(predictor.program, assignment, frozen, metrics)
+    return tuple(replace(each, slope=exact.get((each.metric, each.of))) for each in (*decided, *numbers))
 
 
 def decision_sensitivities(
@@ -55,7 +60,7 @@ def decision_sensitivities(
                     None if to is None else Step(to, moved[to].get(metric)) for to in (lower, upper)
                 )
                 if any(step is not None and step.metric != base[metric] for step in (below, above)):
-                    yield Sensitivity(metric, name, True, value, base[metric], below, above, None)
+                    yield Sensitivity(metric, name, True, value, base[metric], below, above, None, None)
 
 
 def parameter_sensitivities(
@@ -77,7 +82,7 @@ def parameter_sensitivities(
             slope = elasticity(low.get(metric), high.get(metric))
             if slope is not None and abs(slope) > NEGLIGIBLE:
                 below, above = Step(value * (1 - NUDGE), low[metric]), Step(value * (1 + NUDGE), high[metric])
-                yield Sensitivity(metric, symbol.name, False, value, base[metric], below, above, slope)
+                yield Sensitivity(metric, symbol.name, False, value, base[metric], below, above, slope, None)
 
 
 def elasticity(low: float | None, high: float | None) -> float | None:

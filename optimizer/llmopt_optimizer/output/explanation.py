@@ -92,10 +92,16 @@ def _parameters(found: Explanation) -> Iterator[str]:
     if frozen:
         yield "Change of a metric in percent for 1% more of a parameter:"
     for metric in dict.fromkeys(each.metric for each in frozen):
-        mine = [(each.of, each.elasticity or 0.0) for each in frozen if each.metric == metric]
+        mine = [(each.of, _elasticity(each)) for each in frozen if each.metric == metric]
         ordered = sorted(mine, key=lambda pair: -abs(pair[1]))[:STRONGEST]
         told = ", ".join(f"{name} {fmt.number(slope)}" for name, slope in ordered)
         yield f"  {fmt.metric_label(metric)}: {told}"
+
+
+def _elasticity(each: Sensitivity) -> float:
+    """By the derivative where the expression has one, else by the steps."""
+    exact = each.exact_elasticity
+    return (each.elasticity or 0.0) if exact is None else exact
 
 
 def _rivals(found: Explanation) -> Iterator[str]:

@@ -71,11 +71,16 @@ def symbolic_model(
     known = starting_frozen(scenario)
     given = {record.name: record for record in frozen}
     known = known.measured({s: given[s.name] for s in known.records if s.name in given})
-    systems = {system.name: system for system in build_program(scenario, known).systems}
+    return model_of(build_program(scenario, known), known, mode, accelerators or {})
+
+
+def model_of(program: Program, frozen: Frozen, mode: Mode, accelerators: Mapping[str, str]) -> SymbolicModel:
+    """The model of one mode of a program that is built already; otherwise as `symbolic_model`."""
+    systems = {system.name: system for system in program.systems}
     if mode not in systems:
         raise ValueError(f"the problem searches {', '.join(systems)}, not {mode}")
-    chosen = _chosen(systems[mode], dict(accelerators or {}))
-    return _assembled(mode, systems[mode], chosen, known)
+    chosen = _chosen(systems[mode], dict(accelerators))
+    return _assembled(mode, systems[mode], chosen, frozen)
 
 
 def _chosen(system: System, wanted: dict[str, str]) -> dict[str, Variant]:
