@@ -21,7 +21,7 @@ from llmopt_calibration.step.rules import layout_violations
 from llmopt_optimizer.bounds.openings import potentials
 from llmopt_optimizer.core.program import Assignment, Choice
 from llmopt_optimizer.loop.conclusion import concluded
-from llmopt_optimizer.loop.ledger import Ledger, front_costs, gap_of, opened
+from llmopt_optimizer.loop.ledger import Ledger, front_costs, gap_of, missing_of, opened
 from llmopt_optimizer.loop.rounds import run_rounds
 from llmopt_optimizer.loop.study import Study, open_study
 from llmopt_optimizer.loop.trials import Trial, covers, judged, nondominated, verified
@@ -152,6 +152,8 @@ def test_gap_covers_what_a_search_has_not_simulated_yet() -> None:
         costs = np.array([missing.costs(objectives)])
         improvements.append(float(potentials(costs, front_costs(others, objectives))[0]))
         assert gap_of(ledger, objectives) >= improvements[-1]
+        assert missing_of(ledger, objectives) > 0
+    assert missing_of(done.ledger, objectives) == 0
     assert min(improvements) > 0
 
 

@@ -12,7 +12,7 @@ from llmopt_optimizer.core.findings import Check
 from llmopt_optimizer.core.hypervolume import hypervolume, representatives
 from llmopt_optimizer.core.program import Objective
 from llmopt_optimizer.formulation.levels import level_text
-from llmopt_optimizer.loop.ledger import Ledger, gap_of
+from llmopt_optimizer.loop.ledger import Ledger, gap_of, missing_of
 from llmopt_optimizer.loop.refusal import refused
 from llmopt_optimizer.loop.study import Study
 from llmopt_optimizer.loop.trials import Trial, nondominated, verified
@@ -87,7 +87,9 @@ def _answered(study: Study, ledger: Ledger, bare: Result) -> Result:
         return replace(bare, status=Status.PROVEN, message=message)
     if not sound:
         return replace(bare, status=Status.FEASIBLE, message="A check of the solver's claim failed.")
-    return replace(bare, status=Status.FEASIBLE, message=f"{_stopped(study, ledger)} {_left_open(ledger)}")
+    return replace(
+        bare, status=Status.FEASIBLE, message=f"{_stopped(study, ledger)} {_left_open(study, ledger)}"
+    )
 
 
 def _stopped(study: Study, ledger: Ledger) -> str:
@@ -99,11 +101,14 @@ def _stopped(study: Study, ledger: Ledger) -> str:
     return "The round limit ended the search: raise verification.max_rounds to go on."
 
 
-def _left_open(ledger: Ledger) -> str:
+def _left_open(study: Study, ledger: Ledger) -> str:
     if ledger.openings is None:
         return "What else is possible was not looked at."
-    left = len(ledger.openings)
-    return f"{left} deployments that were not simulated may be better, by no more than the gap."
+    left, missing = len(ledger.openings), missing_of(ledger, study.program.objectives)
+    told = f"{left} deployments that were not simulated may be better, by no more than the gap"
+    if math.isnan(missing):
+        return f"{told}."
+    return f"{told}; at most {missing:.1%} of the front's hypervolume is missing."
 
 
 def _verified_point(study: Study, ledger: Ledger, trial: Trial) -> Point:

@@ -14,7 +14,9 @@ import numpy as np
 from llmopt_optimizer.bounds.openings import Openings, potentials
 from llmopt_optimizer.bounds.optimism import Optimism
 from llmopt_optimizer.bounds.roles import Floats
+from llmopt_optimizer.core.dominance import nondominated as nondominated_rows
 from llmopt_optimizer.core.findings import Check
+from llmopt_optimizer.core.hypervolume import hypervolume
 from llmopt_optimizer.core.pareto import Front, FrontPoint
 from llmopt_optimizer.core.program import Objective
 from llmopt_optimizer.frozen import Frozen
@@ -22,6 +24,8 @@ from llmopt_optimizer.loop.trials import Trial, nondominated, verified
 from llmopt_optimizer.result import Progress, Round
 
 Tell = Callable[[Progress], None]
+MOST_POINTS = 400
+"""Points of three objectives and more up to which a hypervolume is worked out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +84,21 @@ def gap_of(ledger: Ledger, objectives: Sequence[Objective]) -> float:
     if left is None or not len(best):
         return float("nan")
     return float(max([left.uncounted, *potentials(left.costs, best)]))
+
+
+def missing_of(ledger: Ledger, objectives: Sequence[Objective]) -> float:
+    """At most this share of the hypervolume is missing from the verified front; 0 when nothing is left open.
+
+    What is left open is taken at its bounds. Volumes reach to a tenth beyond the worst costs of both; nan
+    when nothing is known, nothing is verified, or there are too many points for three objectives and more.
+    """
+    left, front = ledger.openings, front_costs(ledger.trials, objectives)
+    if left is None or left.uncounted or not len(front):
+        return float("nan")
+    best = left.costs[nondominated_rows(left.costs)]
+    both = np.concatenate([front, best])
+    if both.shape[1] > 2 and len(both) > MOST_POINTS:
+        return float("nan")
+    reference = both.max(axis=0) + 0.1 * np.maximum(np.ptp(both, axis=0), 1e-9 * np.abs(both).max(axis=0))
+    whole = hypervolume(both, reference)
+    return 1.0 - hypervolume(front, reference) / whole if whole > 0 else 0.0
