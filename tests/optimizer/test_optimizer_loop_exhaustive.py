@@ -136,6 +136,26 @@ def test_front_is_that_of_exhaustive_simulation(problem: Problem) -> None:
         assert early or simulated[trial.assignment] == trial.observation
 
 
+LIMITED = {"search": {"scheduling": {"queue_limit": 1}, "chunk_tokens": {"choices": [2048]}}}
+OFTEN = [{"metric": "ttft", "statistic": "p50", "at_most": "0.5 s"}]
+REJECTING = [
+    pytest.param({"arrivals": {"process": "poisson", "rate": "60 req/s"}}, id="open"),
+    pytest.param({"arrivals": {**CLOSED_LOOP, "concurrency": 48, "think_time": "1 s"}}, id="closed"),
+]
+
+
+@pytest.mark.parametrize("traffic", REJECTING)
+def test_bounds_hold_where_full_queues_reject(traffic: Mapping[str, Any]) -> None:
+    """Up to half of the requests may be turned away; money counts for the tokens of the others."""
+    aims = [{"minimize": "cost_per_million_output_tokens"}, {"maximize": "throughput_tokens_per_s"}]
+    wanted = {"traffic": {**traffic, **VARIED_LENGTHS}, "slo": OFTEN, "objectives": aims}
+    done = exhausted(problem_of(wanted, LIMITED))
+    kept = verified(done.trials)
+    assert min(trial.observation.metrics["slo_attainment"].value for trial in kept) < 0.9
+    assert done.undercut() == []
+    assert done.missed() == []
+
+
 def test_gap_covers_what_a_search_has_not_simulated_yet() -> None:
     """Take one deployment of the front away: the gap is at least what it would improve."""
     done = exhausted(posed(8, 0.3, VARIED_LENGTHS))

@@ -35,11 +35,15 @@ class Demand:
     """From the first of them to the last; None where arrivals wait for answers."""
     warmup_requests: int
     concurrency: int | None
+    rejects: bool = False
+    """Whether a full queue may turn requests away: those that are served may be any of them."""
 
 
-def demand_of(workload: Workload, *, prefix_cache: bool, in_order: bool = True) -> Demand:
+def demand_of(
+    workload: Workload, *, prefix_cache: bool, in_order: bool = True, rejects: bool = False
+) -> Demand:
     """The demand of a workload under the default options of a run; `in_order` where ranks serve requests in
-    the order in which they come.
+    the order in which they come, `rejects` where their queues are limited.
     """
     requests, options = workload.requests, SimulationOptions()
     count = len(requests)
@@ -56,6 +60,7 @@ def demand_of(workload: Workload, *, prefix_cache: bool, in_order: bool = True) 
         span_s=float(requests.arrival_s[stop - 1] - requests.arrival_s[start]) if fixed else None,
         warmup_requests=start,
         concurrency=workload.concurrency,
+        rejects=rejects,
     )
 
 

@@ -45,8 +45,18 @@ class Offered:
         return max(rates) if len(timed) == len(self.demands) else np.inf
 
     @property
+    def rejects(self) -> bool:
+        """Whether full queues turn requests away."""
+        return any(d.rejects for d in self.demands)
+
+    @property
     def output_tokens(self) -> float:
-        """Mean output tokens of a request, the most of any replication."""
+        """Mean output tokens of a request, the most of any replication.
+
+        Of a closed loop that rejects, the most of any request: the longest may be all that is served.
+        """
+        if self.rejects and self.scenario.traffic.concurrency is not None:
+            return max(float(d.decode_steps.max()) + 1 for d in self.demands)
         return max(float(d.decode_steps.mean()) + 1 for d in self.demands)
 
     @property
@@ -83,7 +93,7 @@ class Joined:
         usd_per_hour = self._total("usd_per_hour")
         found = {metric_key("gpus"): self._total("gpus"), metric_key("cost_per_hour"): usd_per_hour}
         traffic = self.offered.scenario.traffic
-        if traffic.request_rate_per_s is not None:
+        if traffic.request_rate_per_s is not None and not self.offered.rejects:
             tokens_per_s = traffic.request_rate_per_s * traffic.mean_output_tokens
             found[metric_key("cost_per_million_output_tokens")] = usd_per_hour / 3600 * 1e6 / tokens_per_s
         return found
@@ -130,13 +140,18 @@ class Joined:
         }
 
     def requests_per_s(self) -> Floats:
-        """Most requests a second: the slowest stage, or users who never wait."""
+        """Most requests a second: the slowest stage, or users who never wait.
+
+        Where queues reject, a user may have many requests turned away while others are served.
+        """
         users = self.offered.scenario.traffic.concurrency
         if users is None:
             return np.asarray(self.offered.arrivals_per_s)
         stage = np.asarray(np.inf)
         for part, bounds in zip(self._parts(), self.system.bounds, strict=True):
             stage = np.minimum(stage, self._column(part, bounds.requests_per_s))
+        if self.offered.rejects:
+            return np.asarray(stage * self.offered.edges)
         cycle_s = self._slowest(lambda b: b.prompt_s["mean"]) + self._slowest(lambda b: b.decode_s["mean"])
         return np.asarray(np.minimum(stage, users / cycle_s) * self.offered.edges)
 

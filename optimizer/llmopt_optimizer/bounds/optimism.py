@@ -63,9 +63,10 @@ def optimism(
 ) -> Optimism:
     """The optimistic reading of `program` for the traffic that `draw` gives for each of `seeds`."""
     search = scenario.problem.search
-    in_order = served_in_order(scenario)
+    in_order, rejects = served_in_order(scenario), search.scheduling.queue_limit is not None
     demands = tuple(
-        demand_of(draw(seed), prefix_cache=search.prefix_cache, in_order=in_order) for seed in seeds
+        demand_of(draw(seed), prefix_cache=search.prefix_cache, in_order=in_order, rejects=rejects)
+        for seed in seeds
     )
     patience = patience_of(scenario.problem.slo)
 

@@ -212,7 +212,7 @@ def _asked(demand: Demand, role: Role, patience: Patience | None) -> Asked:
     timed = demand.span_s is not None and patience is not None
     span_s = demand.span_s + patience.seconds if timed else None  # type: ignore[operator, union-attr]
     share = patience.share if patience is not None else 1.0
-    return Asked(steps, prompts, span_s, share, demand.concurrency is not None)
+    return Asked(steps, prompts, span_s, share, demand.concurrency is not None, demand.rejects)
 
 
 def _fill_busy(bounds: RoleBounds, rows: Ints, busy: Sequence[Busy]) -> None:
@@ -236,6 +236,13 @@ class Asked:
     """Time in which the prompts of a `share` of them are done; None where nothing says so."""
     share: float
     closed_loop: bool
+    rejects: bool
+
+    def smallest(self) -> tuple[float, float]:
+        """Decode steps and prompt tokens of a request: their mean where all are served, else the least."""
+        if self.rejects:
+            return float(self.decode_steps.min()), float(self.prompt_tokens.min())
+        return float(self.decode_steps.mean()), float(self.prompt_tokens.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +258,8 @@ class Busy:
         """Most requests a second that the engines have time for; infinite in an open loop."""
         if not self.asked.closed_loop:
             return np.full(len(self.engines), np.inf)
-        steps, prompts = float(self.asked.decode_steps.sum()), float(self.asked.prompt_tokens.sum())
-        seconds = needed_s(self.prices, self.most_decodes, steps, prompts)
-        return self.engines * len(self.asked.decode_steps) / max(seconds, 1e-300)
+        seconds = needed_s(self.prices, self.most_decodes, *self.asked.smallest())
+        return self.engines / max(seconds, 1e-300)
 
     def keeps_up(self) -> NDArray[np.bool_]:
         """Whether there is time for the prompts."""

@@ -6,6 +6,7 @@ that the optimizer uses, with simulated utilisation and occupancy in place of pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -107,16 +108,25 @@ def _measured_metrics(measured: Mapping[str, Estimate]) -> dict[str, Estimate]:
 
 
 def _output_rate(scenario: Scenario, measured: Mapping[str, Estimate], *, saturated: bool) -> Estimate:
-    """Output tokens a second: the offered ones where an open loop keeps up, else those measured."""
-    offered = scenario.traffic.request_rate_per_s
+    """Output tokens a second: where an open loop keeps up, of all that it does not reject, else measured."""
+    offered, rejected = scenario.traffic.request_rate_per_s, measured["rejected_share"]
     if offered is None or saturated:
         return measured["throughput_tokens_per_s"]
     tokens = offered * scenario.traffic.mean_output_tokens
-    return Estimate(tokens, tokens, tokens)
+    shares = (1.0 - min(1.0, max(0.0, share)) for share in (rejected.value, rejected.high, rejected.low))
+    return Estimate(*(tokens * share for share in shares))
 
 
 def _ratio(above: Estimate, below: Estimate) -> Estimate:
-    return Estimate(above.value / below.value, above.low / below.high, above.high / max(below.low, 1e-300))
+    return Estimate(
+        _quotient(above.value, below.value),
+        _quotient(above.low, below.high),
+        _quotient(above.high, below.low),
+    )
+
+
+def _quotient(above: float, below: float) -> float:
+    return above / below if below > 0.0 else math.inf
 
 
 def _fixed_metrics(

@@ -160,7 +160,8 @@ def _loses(study: Study, glimpse: Observation, rival: Trial) -> bool:
 
 def spread_of(study: Study, key: str) -> float:
     """Relative spread of one replication of the metric `key`."""
-    if key == "cost_per_million_output_tokens" and study.scenario.traffic.concurrency is None:
+    all_served = study.scenario.problem.search.scheduling.queue_limit is None
+    if key == "cost_per_million_output_tokens" and study.scenario.traffic.concurrency is None and all_served:
         return 0.0
     names = [name for name in METRICS if key.rpartition(":")[2].startswith(name)]
     return SPREAD.get(max(names, key=len), OTHER_SPREAD) if names else 1.0
