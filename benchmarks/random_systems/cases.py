@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from llmopt_calibration.compiled import CompiledStep, compile_step
 from llmopt_calibration.step.law import Operator, StepLaw
 from llmopt_calibration.step.symbols import StepSymbols
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment
+from llmopt_problems.deployment import ROLES, Deployment, Layout, Mode, PoolDeployment, Scheduling
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator import (
     InvariantError,
@@ -34,6 +34,14 @@ from llmopt_simulator import (
 from random_systems.fields import MOST_BATCH, MOST_CHUNK, MOST_DRAFTS, MOST_RANKS, count, draw
 
 Ints = NDArray[np.int64]
+MODES: Final[tuple[Mode, ...]] = (
+    "aggregated",
+    "aggregated",
+    "aggregated",
+    "disaggregated",
+    "disaggregated",
+    "hybrid",
+)
 LAWS: Final = 16
 """Different step laws; the cases share them."""
 STARVED: Final = 0.4
@@ -91,7 +99,10 @@ def _seen(run: Run) -> dict[str, bool]:
         "prefix hits": bool(run.hit_tokens.any()),
         "hits in host memory": bool(run.host_hit_tokens.any()),
         "speculation": any(pool.speculation is not None for pool in run.deployment.pools),
-        "KV transfers": run.deployment.mode == "disaggregated" and bool(run.finished.any()),
+        "KV transfers": bool((run.column("decode_rank") >= 0).any()),
+        "layers sent while others are computed": bool(run.column("streams").any()),
+        "KV that stays in a node": bool(world["near_bytes"] > 0.0),
+        "hybrid pools": run.deployment.mode == "hybrid",
         "closed loops": run.workload.concurrency is not None,
         "turns that wait for answers": run.workload.follows is not None,
         "ranks that step together": any(pool.layout.dp > 1 for pool in run.deployment.pools),
@@ -100,9 +111,9 @@ def _seen(run: Run) -> dict[str, bool]:
 
 def random_system(rng: np.random.Generator) -> System:
     """A system of random everything."""
-    split = rng.random() < 0.4
-    pools = tuple(_pool(rng, role) for role in (("prefill", "decode") if split else ("serve",)))
-    mode = "disaggregated" if split else "aggregated"
+    mode = MODES[int(rng.integers(len(MODES)))]
+    roles = ROLES[mode][int(rng.integers(len(ROLES[mode])))]
+    pools = _alike(tuple(_pool(rng, role) for role in roles))
     deployment = draw(rng, Deployment, mode=mode, pools=pools)
     services = tuple(_service(rng, pools[-1].speculation is not None) for _ in pools)
     workload = _workload(rng)
@@ -135,6 +146,25 @@ def _pool(rng: np.random.Generator, role: str) -> PoolDeployment:
     limit = pool.scheduling.queue_limit if role == "prefill" else None
     pool = replace(pool, scheduling=replace(pool.scheduling, growth=None, queue_limit=limit))
     return replace(pool, speculation=None) if role == "prefill" else pool
+
+
+def _alike(pools: tuple[PoolDeployment, ...]) -> tuple[PoolDeployment, ...]:
+    """Pools beside a hybrid one, as its rules want them."""
+    if "hybrid" not in {pool.role for pool in pools}:
+        return pools
+    return tuple(_beside_hybrid(pool, pools[0].scheduling) for pool in pools)
+
+
+def _beside_hybrid(pool: PoolDeployment, first: Scheduling) -> PoolDeployment:
+    scheduling = replace(
+        pool.scheduling,
+        order=first.order,
+        priorities=first.priorities,
+        queue_limit=first.queue_limit if pool.role != "decode" else None,
+        growth=None,
+        plan_ahead=False,
+    )
+    return replace(pool, speculation=None, scheduling=scheduling)
 
 
 def _workload(rng: np.random.Generator) -> Workload:

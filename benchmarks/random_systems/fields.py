@@ -25,7 +25,15 @@ from llmopt_problems.deployment import (
     Transfers,
 )
 from llmopt_problems.speculation import Speculation
-from llmopt_simulator import ExpertGroups, HostTier, KvTransfer, PoolService, SimulationOptions
+from llmopt_simulator import (
+    ExpertGroups,
+    HostTier,
+    KvTransfer,
+    NearLink,
+    PoolService,
+    RackLink,
+    SimulationOptions,
+)
 
 Draw = Callable[[np.random.Generator], Any]
 Drawn = TypeVar("Drawn")
@@ -101,6 +109,8 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
     Scheduling: {
         "priorities": among(((), (2, 0, 1), (1, 1, 0), (0,))),
         "queue_limit": rarely(count(0, 4), 0.25),
+        "overlapped": among((True, True, True, False)),
+        "plan_ahead": among((False, False, False, True)),
         "window_s": among((0.0, 0.0, 0.0, 0.3, 5.0)),
         "window_requests": rarely(count(1, 6), 0.5),
         "step_overhead_s": among((0.0, 0.0, 0.02, 0.3)),
@@ -146,10 +156,23 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
     },
     KvTransfer: {
         "latency_s": among((0.0, 0.0, 0.05, 1.0)),
-        "bytes_per_token": among((0.0, 0.5, 2.0)),
+        "bytes_per_token": among((0.0, 0.5, 1.0, 2.0, 2.0)),
         "sender_bytes_per_s": among((1.0, 40.0, 1e6)),
         "receiver_bytes_per_s": among((1.0, 40.0, 1e6)),
         "layers": among((1, 2, 80)),
+        "near": rarely(drawn(NearLink), 0.95),
+        "rack": rarely(drawn(RackLink), 0.5),
+    },
+    NearLink: {
+        "gpus": among((1, 2, 8)),
+        "latency_s": among((0.0, 0.01)),
+        "sender_bytes_per_s": among((40.0, 1e6)),
+        "receiver_bytes_per_s": among((40.0, 1e6)),
+    },
+    RackLink: {
+        "gpus": among((8, 16)),
+        "bytes_per_s": among((1.0, 40.0, 1e6)),
+        "latency_s": among((0.0, 0.3)),
     },
     Routing: {
         "cache_threshold": between(0.0, 1.0),

@@ -8,21 +8,32 @@ batch separately and step together. Caps are per rank, so they mean the same und
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from llmopt_problems.speculation import Speculation
 
-Mode = Literal["aggregated", "disaggregated"]
-Role = Literal["serve", "prefill", "decode"]
+Mode = Literal["aggregated", "disaggregated", "hybrid"]
+SearchedMode = Literal["aggregated", "disaggregated"]
+"""Modes that `solve` has formulas for."""
+Role = Literal["serve", "prefill", "hybrid", "decode"]
+ROLES: Final[Mapping[Mode, tuple[tuple[Role, ...], ...]]] = {
+    "aggregated": (("serve",),),
+    "disaggregated": (("prefill", "decode"),),
+    "hybrid": (("prefill", "hybrid", "decode"), ("prefill", "hybrid")),
+}
+"""Pools that each mode may have, in this order."""
 Mixing = Literal["decode_first", "prefill_first"]
 QueueOrder = Literal["fcfs", "shortest_prompt", "priority"]
 Eviction = Literal["lru", "lfu", "fifo"]
 RouterPolicy = Literal[
     "random", "round_robin", "shortest_queue", "power_of_two", "cache_aware", "kv_aware", "central_queue"
 ]
-DecodePolicy = Literal["random", "round_robin", "shortest_queue", "power_of_two"]
+DecodePolicy = Literal["random", "round_robin", "shortest_queue", "power_of_two", "nearest"]
+RankPolicy = Literal["round_robin", "shortest_queue", "minimum_tokens"]
 TransferMode = Literal["end", "per_layer"]
+Placement = Literal["apart", "packed", "paired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +178,14 @@ class Routing:
     """How often it forgets what is beyond that, least recently routed first; 0: never."""
     dp_aware: bool = True
     """Whether each rank of attention data parallelism is a worker of its own to the router
-    (`--dp-aware`). Else an instance is one, and gives its requests to its ranks in turn."""
+    (`--dp-aware`). Else an instance is one, and gives its requests to its ranks by `dp_balance`."""
     decode: DecodePolicy = "shortest_queue"
-    """Which of the decode ranks with room for a prefilled request gets it."""
+    """Which of the decode ranks with room for a prefilled request gets it; `nearest`: the shortest queue of
+    those on its own node, else in its rack, else anywhere."""
+    dp_balance: RankPolicy = "round_robin"
+    """Which rank of an instance gets a request that the router gave to the instance: each in turn, the one
+    with the fewest requests, or with the fewest tokens (`--load-balance-method`): prompts of those that wait
+    or are in prefill, and contexts of those that decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +197,18 @@ class Transfers:
     decode rank has room for the request by then; else at the end."""
     overhead_s: float = 0.0
     """CPU time to make a message of it, before its first byte, beside what the transfer law holds."""
+    placement: Placement = "apart"
+    """Which instances are neighbours. Instances fill nodes one after the other, and none that fits a node is
+    spread over two. `apart`: the prefill pool, then the decode pool from a fresh node on. `packed`: without
+    that gap. `paired`: instances of both pools take turns, in proportion to their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is launched: one `serve` pool (aggregated) or a `prefill` and a `decode` pool."""
+    """What is launched: one `serve` pool (aggregated); a `prefill` and a `decode` pool (disaggregated); or
+    beside a `prefill` and perhaps a `decode` pool a `hybrid` one, which serves requests of its own and
+    decodes those that the prefill pool sends.
+    """
 
     mode: Mode
     pools: tuple[PoolDeployment, ...]

@@ -6,10 +6,19 @@ import math
 from collections.abc import Iterator
 from typing import get_args
 
-from llmopt_problems.deployment import Deployment, Eviction, Mode, PoolDeployment, TransferMode, Transfers
+from llmopt_problems.deployment import (
+    Deployment,
+    Eviction,
+    Mode,
+    Placement,
+    PoolDeployment,
+    TransferMode,
+    Transfers,
+)
 from llmopt_problems.traffic.requests import Workload
 from llmopt_simulator.errors import SimulationError
 from llmopt_simulator.options import SimulationOptions
+from llmopt_simulator.roles import role_problems
 from llmopt_simulator.routers import routing_problems
 from llmopt_simulator.scheduling_checks import scheduling_problems
 from llmopt_simulator.service import KvTransfer, PoolService, ServiceModel
@@ -19,7 +28,6 @@ from llmopt_simulator.workload_checks import LARGEST_COUNT, is_count, workload_p
 _MOST_RANKS = 2**20
 _LARGEST_PAGE = 2**16
 _LARGEST_CAPACITY = 2**53
-_ROLES = {"aggregated": ("serve",), "disaggregated": ("prefill", "decode")}
 
 
 def check_inputs(
@@ -52,11 +60,9 @@ def _option_problems(options: SimulationOptions) -> Iterator[str]:
 
 
 def _pool_problems(deployment: Deployment, service: ServiceModel) -> Iterator[str]:
-    roles = tuple(pool.role for pool in deployment.pools)
     if deployment.mode not in get_args(Mode):
         yield f"mode = {deployment.mode!r}: choose one of {', '.join(get_args(Mode))}"
-    if roles != _ROLES[deployment.mode]:
-        yield f"{deployment.mode} serving has pools {_ROLES[deployment.mode]}, not {roles}"
+    yield from role_problems(deployment)
     if len(service.pools) != len(deployment.pools):
         yield f"{len(service.pools)} pool services for {len(deployment.pools)} pools: give one a pool"
         return
@@ -64,7 +70,7 @@ def _pool_problems(deployment: Deployment, service: ServiceModel) -> Iterator[st
         yield from _caps_problems(pool, pool_service)
     yield from _cache_problems(deployment, service)
     yield from routing_problems(deployment)
-    if deployment.mode == "disaggregated":
+    if deployment.mode != "aggregated":
         yield from _transfer_problems(service.transfer, deployment.transfers)
 
 
@@ -111,6 +117,26 @@ def _cache_problems(deployment: Deployment, service: ServiceModel) -> Iterator[s
         yield "a host link without bandwidth never loads: give bytes per second above 0"
 
 
+def _tier_problems(transfer: KvTransfer, rules: Transfers) -> Iterator[str]:
+    near, rack = transfer.near, transfer.rack
+    if rules.placement not in get_args(Placement):
+        yield f"transfers.placement = {rules.placement!r}: choose one of {', '.join(get_args(Placement))}"
+    if rules.placement != "apart" and near is None:
+        yield f"placement {rules.placement} without a link inside nodes: give KvTransfer.near, or apart"
+    for tier in (near, rack):
+        if tier is not None and not (is_count(tier.gpus) and 1 <= tier.gpus <= LARGEST_COUNT):
+            yield f"a node or rack has gpus = {tier.gpus}: give a whole number from 1 to 2^31 - 1"
+            return
+        if tier is not None and not 0.0 <= tier.latency_s < math.inf:
+            yield "a tier of the KV transfer has a negative or infinite latency: give seconds, 0 or more"
+    if near and not (near.sender_bytes_per_s > 0.0 and near.receiver_bytes_per_s > 0.0):
+        yield "a KV link inside a node without bandwidth never delivers: give bytes per second above 0"
+    if rack and not rack.bytes_per_s > 0.0:
+        yield "a rack's link without bandwidth never delivers: give bytes per second above 0"
+    if near and rack and rack.gpus % near.gpus:
+        yield f"a rack of {rack.gpus} accelerators holds no whole nodes of {near.gpus}: give a multiple"
+
+
 def _transfer_problems(transfer: KvTransfer | None, rules: Transfers) -> Iterator[str]:
     if rules.mode not in get_args(TransferMode):
         yield f"transfers.mode = {rules.mode!r}: choose one of {', '.join(get_args(TransferMode))}"
@@ -123,6 +149,7 @@ def _transfer_problems(transfer: KvTransfer | None, rules: Transfers) -> Iterato
         yield "the KV transfer has a negative, infinite or missing latency or size: give 0 or more"
     if not (transfer.sender_bytes_per_s > 0.0 and transfer.receiver_bytes_per_s > 0.0):
         yield "a KV link without bandwidth never delivers: give bytes per second above 0"
+    yield from _tier_problems(transfer, rules)
     if not is_count(transfer.layers) or not 1 <= transfer.layers <= LARGEST_COUNT:
         yield f"the KV transfer has layers = {transfer.layers}: give a whole number from 1 to 2^31 - 1"
     if rules.mode == "per_layer" and transfer.bytes_per_token == 0.0:

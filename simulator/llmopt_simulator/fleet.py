@@ -19,12 +19,13 @@ def tournaments(settings: k.Records) -> tuple[NDArray[np.int64], NDArray[np.int6
     Nobody has requests; front ranks start as stale, so their free pages are not looked at here. Whoever is
     not in a contest never wins it.
     """
-    ranks, front, workers = (int(settings[name][0]) for name in ("ranks", "front_ranks", "workers"))
+    names = ("ranks", "front_ranks", "back_start", "workers")
+    ranks, front, back, workers = (int(settings[name][0]) for name in names)
     places = 1 << (ranks - 1).bit_length()
     keys = np.full((CONTESTS, places), _NEVER)
     keys[:EMPTIEST, :workers] = 0
     keys[EMPTIEST, :front] = 0
-    keys[SHORTEST_DECODE, front:ranks] = 0
+    keys[SHORTEST_DECODE, back:ranks] = 0
     winners = np.zeros((CONTESTS, 2 * places), np.int64)
     winners[:, places:] = np.arange(places)
     rows = np.arange(CONTESTS)

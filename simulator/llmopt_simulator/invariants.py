@@ -62,7 +62,7 @@ def _check_order(state: k.State) -> None:
     _require_order(done["admitted_s"] < done["prefilled_s"], "no token before its prefill")
     ready = done["prefilled_s"]
     if state.settings["disaggregated"][0]:
-        ready = np.maximum(ready, done["link_s"])
+        ready = np.fmax(ready, done["link_s"])  # of those that are sent at all
     _require_order(ready <= done["first_token_s"], "no token before its KV")
     _require_order(done["first_token_s"] <= done["finish_s"], "no finish before the first token")
     _require_order(
@@ -110,6 +110,7 @@ def _check_pages(state: k.State) -> None:
             and rank["evictable_pages"] == rank["tree_pages"]
             and rank["held_pages"] == 0
             and rank["wanted_pages"] == 0
+            and rank["pending_tokens"] == 0
             and (not rank["grows"] or rank["remaining"] == rank["outputs"] == 0)
             and 0 <= rank["peak_pages"] <= rank["capacity_pages"]
             and 0 <= rank["host_pages"] <= rank["host_capacity_pages"]

@@ -28,13 +28,13 @@ def pool_metrics(run: Run) -> dict[str, float]:
 def stage_loads(run: Run) -> dict[str, float]:
     """Share of time that engines step with prefill and with decodes: `prefill_load`, `decode_load`.
 
-    Each is the mean over the engines of the pool that does that work; in aggregated serving it is one pool,
-    and a mixed step counts in both.
+    Each is the mean over the engines of the pools that do that work; a mixed step counts in both.
     """
-    pool, totals = run.state.engines["pool"], run.window.totals()
+    engines, totals = run.state.engines, run.window.totals()
+    decodes = ~run.state.ranks["sends"][engines["rank_start"]]
     return {
-        "prefill_load": run.window.per_second(totals[pool == 0, k.PREFILL_S].mean()),
-        "decode_load": run.window.per_second(totals[pool == pool.max(), k.DECODE_S].mean()),
+        "prefill_load": run.window.per_second(totals[engines["prefills"], k.PREFILL_S].mean()),
+        "decode_load": run.window.per_second(totals[decodes, k.DECODE_S].mean()),
     }
 
 
@@ -67,16 +67,21 @@ def _occupancy(run: Run, number: int, pool: PoolDeployment, service: PoolService
 
 
 def _links(run: Run) -> dict[str, float]:
-    """Share of their bandwidth that KV transfers used on the links of the prefill and the decode instances.
+    """Share of the bandwidth between nodes that KV transfers used at the prefill and at the decode instances.
 
-    Bytes count when their transfer enters the links.
+    `kv_near_share` of the bytes stayed inside a node. They count when their transfer enters the links.
     """
     transfer = run.service.transfer
-    if transfer is None or run.deployment.mode != "disaggregated":
+    if transfer is None or run.deployment.mode == "aggregated":
         return {}
-    senders, receivers = (pool.instances for pool in run.deployment.pools)
-    rate = run.window.per_second(run.window.closes.moved_bytes - run.window.opens.moved_bytes)
+    pools = run.deployment.pools
+    senders = sum(pool.instances for pool in pools if pool.role != "decode")
+    receivers = sum(pool.instances for pool in pools if pool.role != "prefill")
+    moved = run.window.closes.moved_bytes - run.window.opens.moved_bytes
+    near = run.window.closes.near_bytes - run.window.opens.near_bytes
+    rate = run.window.per_second(moved - near)
     return {
+        "kv_near_share": near / moved if moved > 0.0 else 0.0,
         "kv_link_utilisation_prefill": rate / (senders * transfer.sender_bytes_per_s),
         "kv_link_utilisation_decode": rate / (receivers * transfer.receiver_bytes_per_s),
     }

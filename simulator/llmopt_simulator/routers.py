@@ -8,10 +8,11 @@ from typing import Final, get_args
 
 import numpy as np
 
-from llmopt_problems.deployment import DecodePolicy, Deployment, RouterPolicy
+from llmopt_problems.deployment import DecodePolicy, Deployment, RankPolicy, RouterPolicy
 from llmopt_problems.traffic.requests import Requests
 from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
+from llmopt_simulator.roles import front_pools
 
 ROUTERS: Final = {
     "random": k.RANDOM,
@@ -21,6 +22,8 @@ ROUTERS: Final = {
     "kv_aware": k.KV_AWARE,
     "power_of_two": k.POWER_OF_TWO,
     "central_queue": k.CENTRAL_QUEUE,
+    "nearest": k.NEAREST,
+    "minimum_tokens": k.MINIMUM_TOKENS,
 }
 """Router policies by their names in a deployment."""
 
@@ -32,6 +35,7 @@ def router_settings(deployment: Deployment, requests: Requests) -> dict[str, flo
         "router": ROUTERS[deployment.router],
         "decode_router": ROUTERS[rules.decode],
         "dp_aware": rules.dp_aware,
+        "dp_balance": ROUTERS[rules.dp_balance],
         "workers": len(workers),
         "trees_evict": _may_evict(deployment, requests),
         "max_tree_tokens": rules.max_tree_tokens,
@@ -48,6 +52,7 @@ def routing_problems(deployment: Deployment) -> Iterator[str]:
     for name, value, choices in (
         ("router", deployment.router, get_args(RouterPolicy)),
         ("decode", rules.decode, get_args(DecodePolicy)),
+        ("dp_balance", rules.dp_balance, get_args(RankPolicy)),
     ):
         if value not in choices:
             yield f"{name} = {value!r}: choose one of {', '.join(choices)}"
@@ -62,11 +67,13 @@ def routing_problems(deployment: Deployment) -> Iterator[str]:
 
 def worker_records(deployment: Deployment) -> k.Records:
     """The workers that the router sees: ranks, or instances."""
-    pool = deployment.pools[0]
-    each = 1 if deployment.routing.dp_aware else pool.ranks // pool.instances
-    workers = np.zeros(pool.ranks // each, shapes.WORKER)
-    workers["rank_start"] = np.arange(len(workers)) * each
-    workers["ranks"] = each
+    sizes: list[int] = []
+    for pool in front_pools(deployment):
+        each = 1 if deployment.routing.dp_aware else pool.ranks // pool.instances
+        sizes += [each] * (pool.ranks // each)
+    workers = np.zeros(len(sizes), shapes.WORKER)
+    workers["ranks"] = sizes
+    workers["rank_start"] = np.cumsum(sizes) - sizes
     workers["oldest"] = workers["youngest"] = k.NONE
     return workers
 

@@ -54,8 +54,35 @@ class PoolService:
 
 
 @dataclass(frozen=True, slots=True)
+class NearLink:
+    """The scale-up link of a node: the way between instances that share one."""
+
+    gpus: int
+    """Accelerators that it joins: a node."""
+    latency_s: float
+    sender_bytes_per_s: float
+    """What one prefill instance can send over it in all."""
+    receiver_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RackLink:
+    """What the nodes of a rack share on their way to other racks."""
+
+    gpus: int
+    """Accelerators of a rack, whole nodes."""
+    bytes_per_s: float
+    """One direction."""
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class KvTransfer:
-    """The way of a prefilled context to its decode instance: latency, then bytes over two shared links."""
+    """The way of a prefilled context to its decode instance: latency, then bytes over shared links.
+
+    Two links, the sender's and the receiver's, over the network between nodes; between racks those of both
+    racks too; inside a node the two of the scale-up link instead.
+    """
 
     latency_s: float
     bytes_per_token: float
@@ -65,6 +92,10 @@ class KvTransfer:
     """What one decode instance can receive in all."""
     layers: int = 1
     """Equal parts of a context that are computed one after the other: the layers of the model."""
+    near: NearLink | None = None
+    """None: the pools never share a node."""
+    rack: RackLink | None = None
+    """None: one rack holds everything."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,10 +125,11 @@ def step_bounds(pool: PoolDeployment) -> StepBounds:
 
     The law sees the largest decode batch and the largest prefill of any rank. On one rank their sum is
     within the chunk; with attention data parallelism they may be of two ranks. A decode pool has no
-    token budget, and decodes that never share a step with prefill need none: the cap alone bounds these. A
+    token budget, decodes that never share a step with prefill need none, and a hybrid pool decodes what it
+    receives beyond its own: the cap alone bounds these. A
     speculating sequence has its drafts in the step, so decodes alone may exceed the budget.
     """
-    shared = pool.role != "decode" and pool.scheduling.mixing == "decode_first"
+    shared = pool.role in ("serve", "prefill") and pool.scheduling.mixing == "decode_first"
     verify = 1 + (pool.speculation.draft_tokens if pool.speculation else 0)
     batch = verify * (min(pool.batch_cap, pool.chunk_tokens) if shared else pool.batch_cap)
     prefill = 0 if pool.role == "decode" else pool.chunk_tokens

@@ -22,9 +22,10 @@ from llmopt_simulator.kernel import records as shapes
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.kernel.laws import Laws, PoolLaw
 from llmopt_simulator.kernel.settings import SETTINGS
-from llmopt_simulator.links import link_records, set_host_tiers, transfer_layers
+from llmopt_simulator.links import link_records, set_host_tiers, set_places, transfer_settings
 from llmopt_simulator.options import SimulationOptions
 from llmopt_simulator.policies import order_keys, queue_limit, set_scheduling
+from llmopt_simulator.roles import back_start, between, front_ranks, set_roles
 from llmopt_simulator.routers import router_settings, set_workers, tree_arrays, worker_records
 from llmopt_simulator.service import PoolService, ServiceModel
 from llmopt_simulator.speculating import agenda_steps, set_speculation, speculation_stream, survivals
@@ -50,9 +51,11 @@ def lay_out(
     blocks = shareable_blocks(requests) if deployment.prefix_cache else np.zeros(len(requests), np.int64)
     engines = _engines(deployment.pools)
     ranks = _ranks(deployment.pools, service.pools, requests)
+    set_roles(ranks, engines, deployment)
     set_scheduling(ranks, engines, deployment)
     workers = worker_records(deployment)
     set_workers(ranks, workers)
+    set_places(ranks, deployment, service)
     set_host_tiers(ranks, deployment, service.pools, requests.block_tokens)
     nodes, hash_bits = _cache_sizes(ranks, deployment, requests)
     _place_caches(ranks, nodes, 1 << hash_bits)
@@ -64,7 +67,7 @@ def lay_out(
     records["key"] = order_keys(requests, deployment.pools[0].scheduling)
     links = link_records(ranks, deployment, service)
     state = _allocate(settings, records, workload, ranks, engines, nodes, links)
-    state.world["stale"], state.ranks["stale"] = deployment.pools[0].ranks, True
+    state.world["stale"], state.ranks["stale"] = front_ranks(deployment), True
     state.world["random"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     set_first_arrival(state, workload)
     trees = tree_arrays(deployment, requests)
@@ -80,9 +83,9 @@ def shareable_blocks(requests: Requests) -> NDArray[np.int64]:
 
 
 def _laws(service: ServiceModel) -> Laws:
-    front, back = service.pools[0].step, service.pools[-1].step
-    drafts = [pool.draft or pool.step for pool in (service.pools[0], service.pools[-1])]
-    return Laws(*(PoolLaw(step.arrays(), step.scratch()) for step in (front, back, *drafts)))
+    ends = service.pools[0], service.pools[-1]
+    steps = [*(pool.step for pool in (*ends, between(service.pools))), *(p.draft or p.step for p in ends)]
+    return Laws(*(PoolLaw(step.arrays(), step.scratch()) for step in steps))
 
 
 def _settings(
@@ -92,13 +95,14 @@ def _settings(
     hash_bits: int,
     seed: int,
 ) -> k.Records:
-    transfer = service.transfer
     values = {
-        "front_ranks": deployment.pools[0].ranks,
+        "front_ranks": front_ranks(deployment),
+        "back_start": back_start(deployment),
         "ranks": sum(pool.ranks for pool in deployment.pools),
         "engines": sum(pool.engines for pool in deployment.pools),
         "pipelined": any(pool.layout.pp > 1 for pool in deployment.pools),
-        "disaggregated": deployment.mode == "disaggregated",
+        "instances": sum(pool.instances for pool in deployment.pools),
+        "disaggregated": deployment.mode != "aggregated",
         "closed_loop": workload.concurrency is not None,
         "prefix_cache": deployment.prefix_cache,
         "eviction": EVICTIONS[deployment.caching.eviction],
@@ -109,9 +113,7 @@ def _settings(
         "stream": speculation_stream(seed),
         "hash_bits": hash_bits,
         **router_settings(deployment, workload.requests),
-        "transfer_latency_s": transfer.latency_s + deployment.transfers.overhead_s if transfer else 0.0,
-        "transfer_layers": transfer_layers(deployment, service),
-        "transfer_bytes_per_token": float(transfer.bytes_per_token) if transfer else 0.0,
+        **transfer_settings(deployment, service),
     }
     return np.array([tuple(values[name] for name in SETTINGS.names or ())], SETTINGS)
 
@@ -139,7 +141,7 @@ def _engines(pools: tuple[PoolDeployment, ...]) -> k.Records:
     ]
     sizes = np.array([dp for _, _, dp in layout])
     engines["pool"] = [pool for pool, _, _ in layout]
-    first = (0, pools[0].instances)
+    first = np.cumsum([0, *(pool.instances for pool in pools)])
     engines["stages"] = [pools[pool].layout.pp for pool, _, _ in layout]
     engines["instance"] = [first[pool] + instance for pool, instance, _ in layout]
     engines["rank_stop"] = np.cumsum(sizes)
@@ -181,9 +183,9 @@ def _cache_sizes(ranks: k.Records, deployment: Deployment, requests: Requests) -
     """
     if not deployment.prefix_cache:
         return 0, 1
-    capacity = int(ranks["capacity_pages"][0] + ranks["host_capacity_pages"][0])
-    block_pages = int(ranks["block_pages"][0])
-    blocks = min(len(np.unique(requests.block_ids)), capacity // block_pages)
+    front = ranks[: front_ranks(deployment)]
+    capacity = int((front["capacity_pages"] + front["host_capacity_pages"]).max())
+    blocks = min(len(np.unique(requests.block_ids)), capacity // int(front["block_pages"].min()))
     return min(capacity, blocks + len(requests)), max(1, (2 * blocks).bit_length())
 
 
@@ -220,7 +222,7 @@ def _allocate(
         thinkers=np.zeros(most_thinkers(workload), shapes.THINKER),
         ranks=ranks,
         engines=engines,
-        queues=np.zeros(4 * rank_count + 2, shapes.QUEUE),
+        queues=np.zeros(5 * rank_count + 2, shapes.QUEUE),
         nodes=tree,
         leaves=np.zeros(len(tree) if settings["eviction"][0] != k.LRU else 0, np.int64),
         table=np.full(front << hash_bits, k.NONE, np.int64),

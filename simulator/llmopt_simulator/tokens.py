@@ -28,7 +28,8 @@ def token_times(run: Run) -> list[Floats]:
     """
     _check(run)
     steps = _decode_steps(run)
-    rank = run.column("decode_rank" if run.deployment.mode == "disaggregated" else "rank")
+    sent_to = run.column("decode_rank")
+    rank = np.where(sent_to >= 0, sent_to, run.column("rank"))
     engine = run.state.ranks["engine"][rank]
     first, last = run.column("first_token_s"), run.column("finish_s")
     outputs = run.column("output_tokens")

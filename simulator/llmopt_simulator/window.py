@@ -36,6 +36,7 @@ class Snapshot:
     itl_s: float
     prefilled: int
     moved_bytes: float
+    near_bytes: float
     """Of KV transfers that have entered their links."""
 
 
@@ -114,8 +115,9 @@ def snapshot(state: k.State, time_s: float) -> Snapshot:
     """The sums up to now; steps in progress count with the time that they have taken."""
     world = state.world[0]
     totals = state.totals + _in_progress(state, time_s)
-    sums = float(world["itl_s"]), int(world["prefilled"]), float(world["moved_bytes"])
-    return Snapshot(time_s, int(world["arrived"]), totals, state.itl.copy(), *sums)
+    sums = float(world["itl_s"]), int(world["prefilled"])
+    moved = float(world["moved_bytes"]), float(world["near_bytes"])
+    return Snapshot(time_s, int(world["arrived"]), totals, state.itl.copy(), *sums, *moved)
 
 
 def _in_progress(state: k.State, time_s: float) -> NDArray[np.float64]:
@@ -134,4 +136,4 @@ def _in_progress(state: k.State, time_s: float) -> NDArray[np.float64]:
 
 def empty_snapshot(state: k.State) -> Snapshot:
     """The sums before anything has happened."""
-    return Snapshot(0.0, 0, np.zeros_like(state.totals), np.zeros_like(state.itl), 0.0, 0, 0.0)
+    return Snapshot(0.0, 0, np.zeros_like(state.totals), np.zeros_like(state.itl), 0.0, 0, 0.0, 0.0)

@@ -25,7 +25,7 @@ from llmopt_problems import ProblemError, load
 from llmopt_problems.deployment import Caching, KvGrowth, Layout, Routing, Scheduling, Transfers
 from llmopt_problems.experts import ExpertUse
 from llmopt_problems.traffic.requests import Requests, Workload
-from llmopt_simulator import ExpertGroups, simulate
+from llmopt_simulator import ExpertGroups, RackLink, simulate
 
 CACHE = ["search.cache={eviction: lfu, page_tokens: 32, host_memory: 64 GB}"]
 
@@ -158,6 +158,10 @@ def test_routing_settings_reach_the_deployment() -> None:
 def test_a_router_that_chooses_among_ranks_must_see_them() -> None:
     with pytest.raises(ProblemError, match="chooses among ranks"):
         load("quickstart", ["search.router=kv_aware", "search.routing={dp_aware: false}"])
+    with pytest.raises(ProblemError, match="no instance balances"):
+        load("quickstart", ["search.routing={dp_balance: minimum_tokens}"])
+    balanced = load("quickstart", ["search.routing={dp_aware: false, dp_balance: minimum_tokens}"])
+    assert parse_deployment("tp=4", balanced).routing == Routing(dp_aware=False, dp_balance="minimum_tokens")
 
 
 def test_launch_files_refuse_what_they_cannot_say() -> None:
@@ -166,18 +170,27 @@ def test_launch_files_refuse_what_they_cannot_say() -> None:
         installation(resolve(problem), parse_deployment("prefill.tp=4,decode.tp=4", problem))
 
 
-SENT = "search.kv_transfer={mode: per_layer, overhead: 2 ms}"
+SENT = "search.kv_transfer={mode: per_layer, overhead: 2 ms, placement: paired}"
+RACKS = "hardware.racks={gpus: 64, bandwidth: 400 GB/s, latency: 5 ms}"
 
 
 def test_transfer_settings_reach_the_simulator() -> None:
-    problem = load("quickstart", [SENT])
+    problem = load("quickstart", [SENT, RACKS])
     deployment = parse_deployment("prefill.tp=4,decode.tp=4", problem)
-    assert deployment.transfers == Transfers("per_layer", 0.002)
+    assert deployment.transfers == Transfers("per_layer", 0.002, "paired")
     assert parse_deployment("tp=4", problem).transfers == Transfers()
     scenario = resolve(problem)
     transfer = service_model(workbench(scenario), deployment).transfer
     assert transfer is not None
     assert transfer.layers == scenario.model.layer_count == 80
+    assert transfer.rack == RackLink(64, 400e9, 0.005)
+    assert transfer.near is not None
+    assert transfer.near.gpus == 8
+    ratio = (
+        scenario.sites[0].accelerator.scale_up.bytes_per_s / scenario.sites[0].accelerator.network.bytes_per_s
+    )
+    assert transfer.near.sender_bytes_per_s / transfer.sender_bytes_per_s == pytest.approx(ratio)
+    assert transfer.near.latency_s < transfer.latency_s
 
 
 @pytest.mark.parametrize("network", ["InfiniBand-NDR", "Ethernet-100"])
@@ -209,6 +222,9 @@ def test_the_transfer_of_a_lone_request_is_what_the_formula_says(network: str, m
         ([AGGREGATED, SENT], "kv-transfer-unused"),
         (["search.kv_transfer={mode: later}"], "choice"),
         (["search.kv_transfer={overhead: 2}"], "unit"),
+        (["search.kv_transfer={placement: near}"], "choice"),
+        (["hardware.racks={gpus: 64}"], "missing"),
+        (["hardware.racks={gpus: 64, bandwidth: 400}"], "unit"),
     ],
 )
 def test_transfers_that_cannot_be(overrides: list[str], rule: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Transfers
-from llmopt_simulator import KvTransfer, ServiceModel, SimulationError, simulate
+from llmopt_problems.deployment import Deployment, Layout, PoolDeployment, Routing, Transfers
+from llmopt_simulator import KvTransfer, NearLink, RackLink, ServiceModel, SimulationError, metrics, simulate
 from llmopt_simulator.run import Run
 
 LATENCY_S = 0.125
@@ -22,12 +22,18 @@ def deployed(
     transfers: Transfers,
     link: KvTransfer,
     senders: int = 1,
+    receivers: int = 1,
+    decode: str = "round_robin",
     chunk: int = 64,
     decode_capacity: int = 1 << 20,
 ) -> tuple[Deployment, ServiceModel]:
     front = PoolDeployment("prefill", "x", Layout(), senders, chunk, 1)
-    back = PoolDeployment("decode", "x", Layout(), 1, 64, 64)
-    deployment = Deployment("disaggregated", (front, back), "round_robin", False, transfers=transfers)
+    back = PoolDeployment("decode", "x", Layout(), receivers, 64, 64)
+    routing = Routing(decode=decode)  # type: ignore[arg-type]
+    pools = front, back
+    deployment = Deployment(
+        "disaggregated", pools, "round_robin", False, routing=routing, transfers=transfers
+    )
     services = make.service(front, constant=STEP_S), make.service(back, decode_capacity, constant=0.5)
     return deployment, ServiceModel(services, link)
 
@@ -100,6 +106,50 @@ def test_without_room_at_a_decode_rank_a_context_is_sent_at_the_end(make) -> Non
     assert not at_end.state.requests["streams"].any()
     finish, first = by_layer.column("finish_s"), by_layer.column("first_token_s")
     assert first[1] == pytest.approx(max(finish[0], by_layer.column("prefilled_s")[1]) + LATENCY_S, rel=1e-6)
+
+
+NODE = NearLink(2, 0.25, 60.0, 1e9)
+RACK = RackLink(4, 30.0, 0.5)
+
+
+def tiered(make, placement: str, senders: int, receivers: int, decode: str = "round_robin") -> Run:
+    """Requests of 120 bytes, one a sender, all at one moment; 20 bytes/s between nodes of two instances."""
+    transfers = Transfers(placement=placement)  # type: ignore[arg-type]
+    way = replace(link(20.0), near=NODE, rack=RACK)
+    pools = {"senders": senders, "receivers": receivers}
+    return sent(make, transfers, way, 40, senders, decode=decode, **pools)
+
+
+def test_a_transfer_takes_the_way_that_its_placement_gives(make) -> None:
+    """Nodes of two, racks of two nodes: [P P] [D D] apart, [P D] [P D] in turn."""
+    np.testing.assert_allclose(exposed_s(tiered(make, "apart", 2, 2)), LATENCY_S + 120 / 20.0)
+    np.testing.assert_allclose(exposed_s(tiered(make, "paired", 2, 2)), 0.25 + 120 / 60.0)
+    np.testing.assert_allclose(exposed_s(tiered(make, "packed", 1, 1)), 0.25 + 120 / 60.0)
+    np.testing.assert_allclose(exposed_s(tiered(make, "packed", 1, 2)), 0.25 + 120 / 60.0)
+
+
+def test_what_leaves_a_rack_shares_its_link(make) -> None:
+    """[P P] [P P] fill the first rack: their transfers share 30 bytes/s, a quarter is less than 20."""
+    run = tiered(make, "apart", 4, 4)
+    np.testing.assert_allclose(exposed_s(run), LATENCY_S + 0.5 + 120 / (30.0 / 4))
+    assert metrics(run)["kv_near_share"] == 0.0
+
+
+def test_the_nearest_decode_rank_is_on_the_same_node(make) -> None:
+    """Round robin gives the second sender, of [P P] [P D], the only receiver that is far from it."""
+    assert tiered(make, "paired", 4, 4, "nearest").column("decode_rank").tolist() == [4, 5, 6, 7]
+    shares = [
+        metrics(tiered(make, "packed", 3, 3, policy))["kv_near_share"] for policy in ("nearest", "random")
+    ]
+    assert shares[0] == pytest.approx(1 / 3)
+    assert shares[1] <= 1 / 3
+
+
+def test_a_placement_needs_a_link_inside_nodes(make) -> None:
+    with pytest.raises(SimulationError, match="apart"):
+        sent(make, Transfers(placement="paired"), link(1.0), 20)
+    with pytest.raises(SimulationError, match="multiple"):
+        sent(make, Transfers(), replace(link(1.0), near=NODE, rack=replace(RACK, gpus=3)), 20)
 
 
 @pytest.mark.parametrize(

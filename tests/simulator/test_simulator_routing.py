@@ -87,3 +87,31 @@ def test_decode_pools_have_a_policy_of_their_own(make, policy: str, expected: li
     services = tuple(make.service(pool, 1000, 1, 1.0) for pool in (front, back))
     run = simulate(prompts_of(["AB"] * 6), deployment, ServiceModel(services, KvTransfer(0.0, 1.0, 1e3, 1e3)))
     assert (run.column("decode_rank") - 1).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("round_robin", [0, 1, 0, 1, 0, 1]),
+        ("shortest_queue", [0, 1, 0, 1, 0, 1]),
+        ("minimum_tokens", [0, 1, 1, 1, 1, 0]),
+    ],
+)
+def test_an_instance_balances_its_ranks(make, policy: str, expected: list[int]) -> None:
+    """A prompt of 60 tokens, then some of 20: with three of them the second rank has 59, with four 79.
+
+    All meet: a step takes longer than they come.
+    """
+    work = make.workload(np.arange(6) * 1e-3, [60, 20, 20, 19, 20, 5], 3)
+    rules = {"dp_aware": False, "dp_balance": policy}
+    assert ranks_of(make, work, "round_robin", Layout(tp=2, dp=2), 1, **rules) == expected
+
+
+def test_tokens_of_a_rank_grow_with_its_answers(make) -> None:
+    """The first rank has 4 tokens and makes one each second; the second has 9 in prefill steps of a second.
+
+    After five steps the first has the larger context.
+    """
+    work = make.workload([0.0, 0.5, 8.5], [4, 9, 1], [100, 1, 1])
+    rules = {"dp_aware": False, "dp_balance": "minimum_tokens"}
+    assert ranks_of(make, work, "round_robin", Layout(tp=2, dp=2), 1, **rules) == [0, 1, 1]

@@ -23,21 +23,25 @@ STARVED = 300
 CACHED = 300
 DRAFTED = 300
 SENT = 300
+MIXED = 300
 
-KINDS = ("plain", "scheduled", "starved", "cached", "drafted", "sent")
+KINDS = ("plain", "scheduled", "starved", "cached", "drafted", "sent", "mixed")
 NOT_READ = {"Caching.host_bytes", "Speculation.draft", "ServiceModel.transfer", "PoolService.experts"}
 """Choices that no run reads: what host memory and drafts come to is in the service; links of one pool;
 what is measured of experts."""
 
 
 def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Deployment, ServiceModel]:
-    """One random system: `plain`, `scheduled`, `starved` of growing pages, `cached`, `drafted`, or `sent`."""
+    """One random system of a kind: `starved` lack growing pages, `sent` are disaggregated, `mixed` hybrid."""
     cases, rng = load_helper("twin_cases"), np.random.default_rng(case)
     workload = cases.random_workload(rng, int(rng.choice([8, 40])))
-    deployment = cases.random_deployment(rng, split=kind == "sent")
+    mode = {"sent": "disaggregated", "mixed": "hybrid"}.get(kind)
+    deployment = cases.random_deployment(rng, mode)
     if kind == "starved" or (kind == "drafted" and case % 3 == 0):
         workload, deployment = cases.starved(rng, workload)
-    if kind == "scheduled" or (kind == "drafted" and case % 3 == 1):
+    if kind == "mixed":
+        deployment = cases.with_hybrid_scheduling(rng, deployment)
+    if kind == "scheduled" or (kind in ("drafted", "sent") and case % 3 == 1):
         deployment = cases.with_scheduling(rng, deployment)
     if kind == "cached":
         deployment = cases.with_caching(rng, cases.with_scheduling(rng, deployment))
@@ -46,10 +50,10 @@ def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Depl
     if kind != "plain":
         workload = cases.with_classes(rng, workload)
     service = cases.random_service(rng, make, deployment.pools, kind != "plain" and rng.random() < 0.3)
-    if kind == "cached" and rng.random() < 0.7:
+    if kind in ("cached", "mixed") and rng.random() < 0.7:
         service = cases.with_hosts(rng, service)
-    if kind == "sent":
-        deployment = cases.with_transfers(rng, deployment)
+    if kind in ("sent", "mixed"):
+        deployment = cases.with_transfers(rng, deployment, service)
     if kind == "drafted":
         deployment, service = cases.with_speculation(rng, make, deployment, service)
     return workload, deployment, service
@@ -100,6 +104,15 @@ def test_kernel_equals_the_twin_when_it_speculates(start: int, make, load_helper
     totals = sum(run.state.totals.sum(axis=0) for run in runs)
     assert totals[k.DECODE_TOKENS] > 1.3 * totals[k.DECODED]
     assert sum(int(run.state.world["retractions"][0]) for run in runs) > 50
+
+
+@pytest.mark.parametrize("start", range(0, MIXED, 100))
+def test_kernel_equals_the_twin_where_hybrid_pools_do_both(start: int, make, load_helper) -> None:
+    runs = [check_case(case, make, load_helper, "mixed") for case in range(start, start + 100)]
+    sent = sum(int(np.sum(run.column("decode_rank") >= 0)) for run in runs)
+    both = [run.state.settings["back_start"][0] <= run.column("rank") for run in runs]
+    assert sent > 300
+    assert sum(int(own.sum()) for own in both) > 300
 
 
 @pytest.mark.parametrize("start", range(0, SENT, 100))

@@ -13,22 +13,17 @@ from functools import partial
 
 from simulator_twin_arrivals import Arrivals, requests_of
 from simulator_twin_links import Flow, Links, Making
+from simulator_twin_places import Map
 from simulator_twin_ranks import Batching, Engine, Rank, Request
 from simulator_twin_router import Router
 from simulator_twin_speculation import step_seconds, tokens_made
 
 from llmopt_problems.deployment import Deployment
 from llmopt_problems.traffic.requests import Workload
-from llmopt_simulator.service import HostTier
+from llmopt_simulator.service import HostTier, KvTransfer
 
 StepSeconds = Callable[..., float]
 """b, K, p, A, N, h, C, Q of a step, and tokens that a decode has in it, to its seconds."""
-
-
-def rank_link(rank: Rank | None, side: int) -> object:
-    """The name of the link of a rank's instance, outgoing (2) or incoming (3)."""
-    assert rank is not None
-    return ("out" if side == 2 else "in", rank.instance)
 
 
 class Twin:
@@ -39,35 +34,33 @@ class Twin:
         seconds: tuple[StepSeconds, ...],
         capacities: tuple[int, ...],
         pages: tuple[int, ...],
-        link: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+        link: KvTransfer,
         seed: int = 0,
         granules: tuple[int, ...] = (1, 1),
         hosts: tuple[HostTier | None, ...] = (None, None),
         drafts: tuple[StepSeconds | None, ...] = (None, None),
         stream: int = 0,
-        layers: int = 1,
     ) -> None:
-        self.layers = layers if deployment.transfers.mode == "per_layer" else 1
-        self.latency = link[0] + deployment.transfers.overhead_s
+        self.layers = link.layers if deployment.transfers.mode == "per_layer" else 1
+        self.map, self.token_bytes = Map(deployment, link), link.bytes_per_token
         self.drafts, self.stream = drafts, stream
         speculation = deployment.pools[-1].speculation
         self.survival = speculation.survival if speculation else ()
         self.now = 0.0
-        self.deployment, self.seconds, self.link = deployment, seconds, link
+        self.deployment, self.seconds = deployment, seconds
         self.block = workload.requests.block_tokens
-        self.split = deployment.mode == "disaggregated"
         self.requests = requests_of(workload, deployment)
         self.arrivals = Arrivals(workload, self.requests)
         caching = deployment.caching.eviction
-        self.batching = Batching(self.block, self.split, deployment.prefix_cache, caching)
+        self.batching = Batching(self.block, deployment.prefix_cache, caching)
         self.limit = deployment.pools[0].scheduling.queue_limit
         self.turned_away = 0
         self.engines: list[Engine] = []
         self.ranks: list[Rank] = []
         self.links = Links()
         self._build(capacities, pages, granules, hosts)
-        self.front = [rank for rank in self.ranks if not rank.engine.decode_pool]
-        self.back = [rank for rank in self.ranks if rank.engine.decode_pool]
+        self.front = [rank for rank in self.ranks if rank.engine.role != "decode"]
+        self.back = [rank for rank in self.ranks if rank.engine.role in ("hybrid", "decode")]
         self.router = Router(deployment, self.front, self.batching, seed)
         self.central: list[Request] = []
         self.dispatch: list[Request] = []
@@ -84,7 +77,7 @@ class Twin:
             for _ in range(pool.instances):
                 stages = [0.0] * pool.layout.pp
                 for _ in range(pool.layout.pp):
-                    engine = Engine(len(self.engines), number == 1, pool.scheduling, stages)
+                    engine = Engine(len(self.engines), number, pool.role, pool.scheduling, stages)
                     engine.verify += pool.speculation.draft_tokens if pool.speculation else 0
                     self.engines.append(engine)
                     for place in range(pool.layout.dp):
@@ -116,11 +109,8 @@ class Twin:
     def arrive(self) -> None:
         request = self.arrivals.take()
         request.arrival = self.now
-        too_long = self.batching.never_fits(self.front[0], request)
-        if self.split:
-            back = self.back[0]
-            too_long = too_long or self.batching.decode_need(back, request) > back.capacity
-        if too_long:
+        too_long = any(self.batching.never_fits(rank, request) for rank in self.front)
+        if too_long or any(self.batching.decode_need(rank, request) > rank.capacity for rank in self.back):
             self.reject(request)
         elif self.deployment.router == "central_queue":
             self.arrive_at_router(request)
@@ -162,7 +152,7 @@ class Twin:
     def gathers(self, engine: Engine) -> bool:
         """Whether an idle engine waits for more requests to start together; sets its alarm."""
         engine.alarm = None
-        waiting = sum(len(r.waiting) for r in engine.ranks)
+        waiting = sum(len(r.waiting) + len(r.delivered) for r in engine.ranks)
         if engine.rules.window_s == 0.0 or waiting == 0 or any(r.running() for r in engine.ranks):
             return False
         engine.opened = min(engine.opened, self.now)
@@ -185,8 +175,7 @@ class Twin:
         loads = [(len(r.active), sum(t for _, t in r.shares), r) for r in engine.ranks]
         if sum(b + p for b, p, _ in loads) == 0:
             return
-        number = 1 if engine.decode_pool else 0
-        seconds = step_seconds(self.seconds[number], self.drafts[number], engine.verify, loads)
+        seconds = step_seconds(self.seconds[engine.pool], self.drafts[engine.pool], engine.verify, loads)
         overhead = engine.rules.step_overhead_s
         seconds = max(seconds, overhead) if engine.rules.overlapped else seconds + overhead
         if engine.rules.plan_ahead:
@@ -197,15 +186,15 @@ class Twin:
         for stage in range(len(engine.stages)):
             engine.end = max(engine.end, engine.stages[stage]) + seconds / len(engine.stages)
             engine.stages[stage] = engine.end
-        if self.split and not engine.decode_pool and self.layers > 1:
+        if engine.role == "prefill" and self.layers > 1:
             self.compute(engine)
 
     def compute(self, engine: Engine) -> None:
         """The step of a prefill engine makes context that is sent while it runs, or may be."""
         assert engine.end is not None
         for request, tokens in [share for rank in engine.ranks for share in rank.shares]:
-            made = Making(engine.start, engine.end, request.computed * self.link[1], 0.0, self.layers)
-            made.step = tokens * self.link[1]
+            made = Making(engine.start, engine.end, request.computed * self.token_bytes, 0.0, self.layers)
+            made.step = tokens * self.token_bytes
             if request.number in self.links.making:
                 self.links.making[request.number] = made
             else:
@@ -239,12 +228,12 @@ class Twin:
             rank.shares, rank.active = [], []
 
     def prefilled(self, rank: Rank, request: Request) -> None:
-        if self.split:
+        if rank.engine.role == "prefill":
             rank.left += 1
             rank.outstanding -= 1
             self.drain()
             if request.number in self.links.making:
-                self.links.setup.append(Flow(request, self.now + self.latency, 0.0, (), "last"))
+                self.links.setup.append(Flow(request, self.now + self.latency(request), 0.0, (), "last"))
                 return
             self.dispatch.append(request)
             self.send()
@@ -268,15 +257,15 @@ class Twin:
         request.finish = self.now
         rank = request.rank
         assert rank is not None
-        if self.split:
-            assert request.decode_rank is not None
-            request.decode_rank.used -= request.decode_pages
-            request.decode_rank.outstanding -= 1
-            self.send()
+        if request.decode_rank is not None:
+            rank = request.decode_rank
+            rank.used -= request.decode_pages
+            rank.refused = None
         else:
             self.batching.release(rank, request, ended=True)
-            rank.outstanding -= 1
-            self.drain()
+        rank.outstanding -= 1
+        self.drain()
+        self.send()
         self.arrivals.answered(request, self.now)
 
     # KV transfer
@@ -284,20 +273,33 @@ class Twin:
     def send(self) -> None:
         while self.dispatch:
             request = self.dispatch[0]
-            rank = self.router.decode_rank(self.back, partial(self.has_room, request))
+            rank = self.decode_rank(request)
             if rank is None:
                 return
             self.reserve(self.dispatch.pop(0), rank)
 
     def reserve(self, request: Request, rank: Rank) -> None:
         request.decode_rank, request.decode_pages = rank, self.batching.decode_need(rank, request)
+        self.batching.make(rank, request.decode_pages, [])
         rank.used += request.decode_pages
-        rank.peak = max(rank.peak, rank.used)
+        rank.peak = max(rank.peak, rank.used + rank.locked())
         rank.outstanding += 1
-        links = (rank_link(request.rank, 2), rank_link(rank, 3))
-        self.links.bandwidth[links[0]], self.links.bandwidth[links[1]] = self.link[2:]
-        size = request.input * self.link[1]
-        self.links.setup.append(Flow(request, self.now + self.latency, size, links))
+        assert request.rank is not None
+        links = self.map.way(request.rank.instance, rank.instance)
+        self.links.bandwidth |= links
+        size = request.input * self.token_bytes
+        self.links.setup.append(Flow(request, self.now + self.latency(request), size, tuple(links)))
+
+    def latency(self, request: Request) -> float:
+        assert request.rank is not None
+        assert request.decode_rank is not None
+        way_s = self.map.latency(request.rank.instance, request.decode_rank.instance)
+        return way_s + self.deployment.transfers.overhead_s
+
+    def decode_rank(self, request: Request) -> Rank | None:
+        assert request.rank is not None
+        far = partial(self.map.far, request.rank.instance)
+        return self.router.decode_rank(self.back, partial(self.has_room, request), far)
 
     def set_up(self, flow: Flow) -> None:
         self.links.setup.remove(flow)
@@ -315,13 +317,13 @@ class Twin:
         assert making is not None
         if self.dispatch or request not in request.rank.prefilling:
             return
-        rank = self.router.decode_rank(self.back, partial(self.has_room, request))
+        rank = self.decode_rank(request)
         if rank is not None:
             self.links.making[request.number] = making
             self.reserve(request, rank)
 
     def has_room(self, request: Request, rank: Rank) -> bool:
-        return rank.free() >= self.batching.decode_need(rank, request)
+        return rank.givable() >= self.batching.decode_need(rank, request)
 
     def load(self) -> None:
         """Set up the loads from host memory of requests that were admitted."""
@@ -350,7 +352,8 @@ class Twin:
         if request.output == 1:
             self.finish(request)
         else:
-            request.decode_rank.waiting.append(request)
+            rank = request.decode_rank
+            (rank.delivered if rank.engine.role == "hybrid" else rank.waiting).append(request)
 
     # the loop
 

@@ -13,12 +13,16 @@ from llmopt_calibration.grid import Grid
 from llmopt_calibration.lowering import lower
 from llmopt_calibration.step.symbols import StepSymbols
 from llmopt_problems.deployment import (
+    ROLES,
     Caching,
     DecodePolicy,
     Deployment,
     KvGrowth,
     Layout,
+    Mode,
+    Placement,
     PoolDeployment,
+    RankPolicy,
     RouterPolicy,
     Routing,
     Scheduling,
@@ -28,7 +32,7 @@ from llmopt_problems.speculation import Speculation
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator.kernel import state as k
 from llmopt_simulator.run import Run
-from llmopt_simulator.service import HostTier, KvTransfer, ServiceModel
+from llmopt_simulator.service import HostTier, KvTransfer, NearLink, RackLink, ServiceModel
 
 
 def random_workload(rng: np.random.Generator, longest: int) -> Workload:
@@ -74,10 +78,16 @@ def random_scheduling(rng: np.random.Generator, growing: bool, limit: int | None
     )
 
 
-def with_transfers(rng: np.random.Generator, deployment: Deployment) -> Deployment:
-    """The same deployment, its contexts sent by layer or with an overhead."""
-    mode = str(rng.choice(["end", "per_layer", "per_layer"]))
-    return replace(deployment, transfers=Transfers(mode, float(rng.choice([0.0, 0.2]))))  # type: ignore[arg-type]
+def with_transfers(rng: np.random.Generator, deployment: Deployment, service: ServiceModel) -> Deployment:
+    """The same deployment, placed somehow, its contexts sent by layer or with an overhead."""
+    mode, near = (
+        str(rng.choice(["end", "per_layer", "per_layer"])),
+        service.transfer and service.transfer.near,
+    )
+    placement = str(rng.choice(get_args(Placement))) if near else "apart"
+    transfers = Transfers(mode, float(rng.choice([0.0, 0.2])), placement)  # type: ignore[arg-type]
+    routing = replace(deployment.routing, decode=str(rng.choice(["nearest", deployment.routing.decode])))  # type: ignore[arg-type]
+    return replace(deployment, transfers=transfers, routing=routing)
 
 
 def with_scheduling(rng: np.random.Generator, deployment: Deployment) -> Deployment:
@@ -88,6 +98,21 @@ def with_scheduling(rng: np.random.Generator, deployment: Deployment) -> Deploym
         replace(pool, scheduling=random_scheduling(rng, growing, limit if pool.role != "decode" else None))
         for pool in deployment.pools
     ]
+    return replace(deployment, pools=tuple(pools))
+
+
+def with_hybrid_scheduling(rng: np.random.Generator, deployment: Deployment) -> Deployment:
+    """The same hybrid deployment, its pools scheduled in ways that such pools can be."""
+    order, limit = (
+        random_scheduling(rng, False, None),
+        int(rng.integers(1, 4)) if rng.random() < 0.4 else None,
+    )
+    pools = []
+    for pool in deployment.pools:
+        own = random_scheduling(rng, False, limit if pool.role != "decode" else None)
+        same = replace(own, order=order.order, priorities=order.priorities, plan_ahead=False)
+        cap = deployment.pools[0].batch_cap if deployment.router == "central_queue" else pool.batch_cap
+        pools.append(replace(pool, scheduling=same, batch_cap=cap))
     return replace(deployment, pools=tuple(pools))
 
 
@@ -116,12 +141,12 @@ def random_pool(rng: np.random.Generator, role: str) -> PoolDeployment:
     return PoolDeployment(role, "x", layout, int(rng.integers(1, 4)), chunk, cap)  # type: ignore[arg-type]
 
 
-def random_deployment(rng: np.random.Generator, *, split: bool = False) -> Deployment:
-    """Aggregated or disaggregated, or surely `split`."""
-    split = rng.random() < 0.5 or split
-    roles = ("prefill", "decode") if split else ("serve",)
+def random_deployment(rng: np.random.Generator, mode: Mode | None = None) -> Deployment:
+    """Of a mode, or aggregated or disaggregated."""
+    mode = mode or ("disaggregated" if rng.random() < 0.5 else "aggregated")
+    roles = ROLES[mode][int(rng.integers(len(ROLES[mode])))]
     pools = tuple(random_pool(rng, role) for role in roles)
-    mode, router = "disaggregated" if split else "aggregated", str(rng.choice(get_args(RouterPolicy)))
+    router = str(rng.choice(get_args(RouterPolicy)))
     routing = random_routing(rng, dp_aware=router in ("kv_aware", "central_queue"))
     return Deployment(mode, pools, router, bool(rng.random() < 0.8), routing=routing)  # type: ignore[arg-type]
 
@@ -136,6 +161,7 @@ def random_routing(rng: np.random.Generator, *, dp_aware: bool) -> Routing:
         float(rng.choice([0.0, 0.5, 5.0])),
         dp_aware or bool(rng.random() < 0.7),
         str(rng.choice(get_args(DecodePolicy))),  # type: ignore[arg-type]
+        str(rng.choice(get_args(RankPolicy))),  # type: ignore[arg-type]
     )
 
 
@@ -201,8 +227,18 @@ def random_service(rng: np.random.Generator, make, pools, gridded: bool = False)
         float(rng.uniform(1, 50)),
         float(rng.uniform(1, 50)),
         int(rng.choice([1, 2, 3, 40])),
+        random_near(rng),
+        RackLink(int(rng.choice([8, 16])), float(rng.uniform(1, 50)), 0.4) if rng.random() < 0.5 else None,
     )
     return ServiceModel(tuple(services), link)
+
+
+def random_near(rng: np.random.Generator) -> NearLink | None:
+    """A node of one to eight accelerators; pools are from one to eighteen. Seldom none is shared."""
+    if rng.random() < 0.1:
+        return None
+    rates = float(rng.uniform(1, 90)), float(rng.uniform(1, 90))
+    return NearLink(int(rng.choice([1, 2, 4, 8])), float(rng.choice([0.0, 0.1])), *rates)
 
 
 def with_hosts(rng: np.random.Generator, service: ServiceModel) -> ServiceModel:
@@ -256,7 +292,7 @@ def run_twin(
     stream: int = 0,
 ):
     link = service.transfer
-    for part in ("ranks", "arrivals", "links", "speculation", "router"):
+    for part in ("ranks", "arrivals", "links", "places", "speculation", "router"):
         load_helper(f"twin_{part}")
     twin = load_helper("twin").Twin(
         workload,
@@ -264,13 +300,12 @@ def run_twin(
         tuple(python_law(pool.step) for pool in service.pools),
         tuple(pool.kv_capacity_tokens for pool in service.pools),
         tuple(pool.page_tokens for pool in service.pools),
-        (link.latency_s, link.bytes_per_token, link.sender_bytes_per_s, link.receiver_bytes_per_s),
+        link,
         seed,
         tuple(pool.step.granule for pool in service.pools),
         tuple(pool.host for pool in service.pools),
         tuple(python_law(pool.draft) if pool.draft else None for pool in service.pools),
         stream,
-        link.layers,
     )
     twin.run()
     return twin

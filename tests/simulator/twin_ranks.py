@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from llmopt_problems.deployment import Scheduling
+from llmopt_problems.deployment import Role, Scheduling
 
 
 @dataclass(eq=False)
@@ -54,7 +54,8 @@ class Node:
 @dataclass(eq=False)
 class Engine:
     index: int
-    decode_pool: bool
+    pool: int
+    role: Role
     rules: Scheduling
     stages: list[float]  # of its pipeline: when each has done all planned steps
     ranks: list[Rank] = field(default_factory=list)
@@ -85,6 +86,7 @@ class Rank:
     host_peak: int = 0
     loading: list[Request] = field(default_factory=list)
     loaded: list[Request] = field(default_factory=list)
+    delivered: list[Request] = field(default_factory=list)  # to a hybrid rank, to decode there
     waiting: list[Request] = field(default_factory=list)
     prefilling: list[Request] = field(default_factory=list)
     decoding: list[Request] = field(default_factory=list)
@@ -143,8 +145,8 @@ class Rank:
 class Batching:
     """What ranks do, for one block size and one mode of serving."""
 
-    def __init__(self, block: int, split: bool, cached: bool, eviction: str) -> None:
-        self.block, self.split, self.cached, self.eviction = block, split, cached, eviction
+    def __init__(self, block: int, cached: bool, eviction: str) -> None:
+        self.block, self.cached, self.eviction = block, cached, eviction
         self.releases = self.retractions = self.made = 0
         self.started: list[Request] = []  # loads from host memory
         self.hidden = 0  # pages that the plan does not know of
@@ -159,7 +161,7 @@ class Batching:
         return len(request.blocks) * self.block_pages(rank) + math.ceil(rest / rank.page)
 
     def need(self, rank: Rank, request: Request) -> int:
-        whole = not self.split and rank.engine.rules.growth is None
+        whole = rank.engine.role != "prefill" and rank.engine.rules.growth is None
         answer = request.output + rank.engine.verify - 1 if whole else 0
         return self.pages(rank, request, request.prompt + answer)
 
@@ -185,12 +187,15 @@ class Batching:
         return count
 
     def take(self, rank: Rank, request: Request, pages: int, path: list[tuple[int, ...]]) -> None:
+        self.make(rank, pages, path)
+        rank.used += pages
+        request.private += pages
+
+    def make(self, rank: Rank, pages: int, path: list[tuple[int, ...]]) -> None:
         while rank.free() < pages:
             victim = min(rank.evictable(set(path)), key=self.turn)
             del rank.tree[victim.key]
             self.to_host(rank, victim)
-        rank.used += pages
-        request.private += pages
 
     def to_host(self, rank: Rank, victim: Node) -> None:
         if victim.pages > rank.host_capacity:
@@ -217,7 +222,9 @@ class Batching:
     def plan(self, rank: Rank, now: float) -> None:
         rank.shares, rank.active = [], []
         self.hidden = 0 if rank.known is None else rank.givable() - rank.known_free
-        if rank.engine.decode_pool:
+        while rank.delivered and len(rank.running()) < rank.cap:
+            rank.decoding.append(rank.delivered.pop(0))
+        if rank.engine.role == "decode":
             for request in [q for q in rank.waiting if rank.sees(q)]:
                 if self.places(rank) < rank.cap:
                     rank.waiting.remove(request)

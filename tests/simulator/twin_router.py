@@ -17,8 +17,10 @@ class Router:
     def __init__(self, deployment: Deployment, front: list[Rank], batching: Batching, seed: int) -> None:
         self.deployment, self.rules, self.batching = deployment, deployment.routing, batching
         self.front = front
-        each = 1 if self.rules.dp_aware else len(front) // deployment.pools[0].instances
-        self.workers = [front[i : i + each] for i in range(0, len(front), each)]
+        names = [rank.index if self.rules.dp_aware else rank.instance for rank in front]
+        self.workers = [
+            [r for r, n in zip(front, names, strict=True) if n == name] for name in sorted({*names})
+        ]
         self.turns = [0] * len(self.workers)
         self.turn = self.decode_turn = 0
         self.random = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
@@ -40,8 +42,16 @@ class Router:
         if self.deployment.router == "kv_aware":
             return self.kv_aware(request)
         worker = self.choose(request, now)
+        if self.rules.dp_balance != "round_robin":
+            return min(self.workers[worker], key=self.load)
         self.turns[worker] += 1
         return self.workers[worker][(self.turns[worker] - 1) % len(self.workers[worker])]
+
+    def load(self, rank: Rank) -> int:
+        if self.rules.dp_balance == "shortest_queue":
+            return rank.outstanding
+        begun = rank.waiting + rank.prefilling + rank.loading + rank.loaded
+        return sum(q.prompt for q in begun) + sum(q.input + q.emitted for q in rank.decoding)
 
     def choose(self, request: Request, now: float) -> int:
         policy, count = self.deployment.router, len(self.workers)
@@ -105,11 +115,15 @@ class Router:
         wanted = {r: sum(need(r, w) for w in r.waiting) for r in self.front}
         return min(self.front, key=lambda r: (wanted[r] - r.free(), r.outstanding, r.index))
 
-    def decode_rank(self, back: list[Rank], room: Callable[[Rank], bool]) -> Rank | None:
+    def decode_rank(
+        self, back: list[Rank], room: Callable[[Rank], bool], far: Callable[[int], int]
+    ) -> Rank | None:
         """One of the decode ranks with room, by the policy of their pool."""
         able = [rank for rank in back if room(rank)]
         if not able:
             return None
+        if self.rules.decode == "nearest":
+            return min(able, key=lambda rank: (far(rank.instance), rank.outstanding, rank.index))
         if self.rules.decode == "random":
             return able[self.draw(len(able))]
         if self.rules.decode == "power_of_two":

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
@@ -20,6 +20,7 @@ from llmopt_optimizer.cli.outcome import InputError
 from llmopt_optimizer.formulation.deployments import scheduling_of, speculation_of, transfers_of
 from llmopt_problems import Problem
 from llmopt_problems.deployment import (
+    ROLES,
     Caching,
     DecodePolicy,
     Deployment,
@@ -28,8 +29,10 @@ from llmopt_problems.deployment import (
     Layout,
     Mixing,
     Mode,
+    Placement,
     PoolDeployment,
     QueueOrder,
+    RankPolicy,
     Role,
     RouterPolicy,
     Routing,
@@ -118,16 +121,18 @@ class _RoutingInput(_Strict):
     eviction_interval_s: float = Field(120.0, ge=0)
     dp_aware: bool = True
     decode: DecodePolicy = "shortest_queue"
+    dp_balance: RankPolicy = "round_robin"
 
 
 class _TransfersInput(_Strict):
     mode: TransferMode = "end"
     overhead_s: float = Field(0.0, ge=0)
+    placement: Placement = "apart"
 
 
 class _DeploymentInput(_Strict):
     mode: Mode
-    pools: list[_PoolInput] = Field(min_length=1, max_length=2)
+    pools: list[_PoolInput] = Field(min_length=1, max_length=3)
     router: RouterPolicy
     prefix_cache: bool
     caching: _CachingInput
@@ -136,12 +141,10 @@ class _DeploymentInput(_Strict):
 
     @model_validator(mode="after")
     def _roles_fit_the_mode(self) -> _DeploymentInput:
-        expected = {"aggregated": ["serve"], "disaggregated": ["prefill", "decode"]}[self.mode]
         found = [pool.role for pool in self.pools]
-        if sorted(found) != sorted(expected):
-            raise ValueError(
-                f"{self.mode} serving has the pools {', '.join(expected)}, not {', '.join(found)}"
-            )
+        if sorted(found) not in [sorted(roles) for roles in ROLES[self.mode]]:
+            expected = " or ".join(", ".join(roles) for roles in ROLES[self.mode])
+            raise ValueError(f"{self.mode} serving has the pools {expected}, not {', '.join(found)}")
         return self
 
 
@@ -160,7 +163,9 @@ def deployment_from(document: Mapping[str, Any], problem: Problem) -> Deployment
         checked = _DeploymentInput.model_validate(_completed(long_form, problem))
     except ValidationError as error:
         raise InputError(_explained(error)) from error
-    pools = sorted((entry.pool() for entry in checked.pools), key=lambda pool: pool.role == "decode")
+    pools = sorted(
+        (entry.pool() for entry in checked.pools), key=lambda pool: get_args(Role).index(pool.role)
+    )
     caching = Caching(**checked.caching.model_dump())
     routing = Routing(**checked.routing.model_dump())
     transfers = Transfers(**checked.transfers.model_dump())
@@ -245,6 +250,7 @@ def _completed(document: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
         raise InputError("--deployment: pools must be a list, each entry with keys and values")
     pools = [{**_pool_defaults(problem, entry.get("role")), **entry} for entry in entries]
     mode: Mode = "aggregated" if len(entries) == 1 else "disaggregated"
+    mode = "hybrid" if any(entry.get("role") == "hybrid" for entry in entries) else mode
     shared = {
         "mode": mode,
         "router": problem.search.router,

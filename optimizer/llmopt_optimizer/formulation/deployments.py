@@ -55,7 +55,7 @@ def with_settings(deployment: Deployment, problem: Problem) -> Deployment:
 
 def transfers_of(problem: Problem, mode: Mode) -> Transfers:
     """How contexts are sent in a mode; the usual way where nothing is."""
-    return problem.search.kv_transfer.transfers() if mode == "disaggregated" else Transfers()
+    return problem.search.kv_transfer.transfers() if mode != "aggregated" else Transfers()
 
 
 def speculation_of(problem: Problem, role: Role) -> Speculation | None:

@@ -38,16 +38,18 @@ def transfer_law(
     accelerator: AcceleratorSpec,
     prefill: Layout | SymbolicLayout,
     decode: Layout | SymbolicLayout,
+    link: LinkSpec | None = None,
 ) -> TransferLaw:
-    """The transfer over the problem's KV link, else over the network of `accelerator` as it was fitted."""
+    """The transfer over `link`, else over the problem's KV link, else over the network of `accelerator` as it
+    was fitted.
+    """
     fitted = scenario.site(accelerator.name).coefficients
-    return kv_transfer_law(
-        scenario.model, scenario.precision, prefill, decode, _link(scenario, accelerator), fitted
-    )
+    way = link or _link(scenario, accelerator)
+    return kv_transfer_law(scenario.model, scenario.precision, prefill, decode, way, fitted)
 
 
 def _link(scenario: Scenario, accelerator: AcceleratorSpec) -> LinkSpec:
-    """Pools sit on nodes of their own, so their caches cross the network between nodes."""
+    """The way between nodes; formulas take every cache over it, also where pools may share nodes."""
     given = scenario.problem.hardware.kv_link
     if given is None:
         return accelerator.network

@@ -20,6 +20,7 @@ from llmopt_problems.deployment import (
     Caching,
     Deployment,
     Layout,
+    Mode,
     PoolDeployment,
     Role,
     RouterPolicy,
@@ -78,7 +79,7 @@ class Installation:
     quantization: Literal["fp8"] | None
     """How the engine narrows the weights while loading; None serves the checkpoint as published."""
     precision: Precision
-    mode: Literal["aggregated", "disaggregated"]
+    mode: Mode
     pools: tuple[PoolInstallation, ...]
     router: RouterPolicy
     prefix_cache: bool
@@ -109,7 +110,18 @@ def installation(scenario: Scenario, deployment: Deployment, checkpoint: str | N
 
 
 def _check_transfers(deployment: Deployment) -> None:
-    """LaunchError for transfers that no engine's command line asks for."""
+    """LaunchError for pools, places and transfers that no engine's command line asks for."""
+    if deployment.mode == "hybrid":
+        raise LaunchError("launch files know no hybrid pools: launch the pools of a plain deployment")
+    unsaid = {
+        "search.kv_transfer.placement": (deployment.transfers.placement, Transfers().placement),
+        "search.routing.dp_balance": (deployment.routing.dp_balance, Routing().dp_balance),
+    }
+    if deployment.routing.decode == "nearest":
+        unsaid["search.routing.decode"] = (deployment.routing.decode, Routing().decode)
+    for key, (value, usual) in unsaid.items():
+        if value != usual:
+            raise LaunchError(f"launch files say nothing of {key}, and it is {value}: set it to {usual}")
     if deployment.transfers.mode != Transfers().mode:
         raise LaunchError(
             f"no engine is told by flags to transfer {deployment.transfers.mode}: set "

@@ -14,20 +14,23 @@ from llmopt_calibration.compiled import CompiledStep, StepCompiler, step_compile
 from llmopt_calibration.expert_load import group_shares
 from llmopt_calibration.memory import memory_law
 from llmopt_calibration.step import SymbolicLayout, step_law
-from llmopt_calibration.transfer import host_load_law
+from llmopt_calibration.transfer import TransferLaw, host_load_law
 from llmopt_optimizer.errors import DeploymentError
 from llmopt_optimizer.formulation.build import arithmetic_of
 from llmopt_optimizer.formulation.transfers import transfer_law
 from llmopt_optimizer.loop.drafts import draft_memory, draft_step, verifying_step
 from llmopt_optimizer.scenario import Scenario, Site
 from llmopt_problems.deployment import Caching, Deployment, Layout, PoolDeployment
+from llmopt_problems.hardware.spec import LinkSpec
 from llmopt_problems.models.spec import MoeFfn
 from llmopt_problems.speculation import Speculation
 from llmopt_simulator.service import (
     ExpertGroups,
     HostTier,
     KvTransfer,
+    NearLink,
     PoolService,
+    RackLink,
     ServiceModel,
     StepBounds,
     step_bounds,
@@ -140,7 +143,7 @@ def pool_memory(
 def service_model(bench: Workbench, deployment: Deployment) -> ServiceModel:
     """The step laws, KV pools and links of a deployment as the simulator takes them."""
     pools = tuple(_pool_service(bench, pool, deployment) for pool in deployment.pools)
-    transfer = _transfer(bench.scenario, deployment) if deployment.mode == "disaggregated" else None
+    transfer = _transfer(bench.scenario, deployment) if deployment.mode != "aggregated" else None
     return ServiceModel(pools, transfer)
 
 
@@ -194,16 +197,56 @@ def _peak(scenario: Scenario, site: Site) -> float:
 
 def _transfer(scenario: Scenario, deployment: Deployment) -> KvTransfer:
     """Each end at its own link; all copies of the context that the decode layout keeps are moved."""
-    prefill, decode = deployment.pool("prefill"), deployment.pool("decode")
-    sender, receiver = (
-        transfer_law(scenario, scenario.site(pool.accelerator).accelerator, prefill.layout, decode.layout)
-        for pool in (prefill, decode)
-    )
-    tokens = scenario.traffic.mean_input_tokens
+    prefill, decode = deployment.pool("prefill"), _receiver(deployment)
+    sender, receiver = _ends(scenario, deployment)
+    tokens, racks = scenario.traffic.mean_input_tokens, scenario.problem.hardware.racks
     return KvTransfer(
         latency_s=max(sender.latency_s, receiver.latency_s),
         bytes_per_token=float(receiver.bytes_moved(tokens)) / tokens,
         sender_bytes_per_s=float(sender.sender_bytes_per_s) * prefill.layout.dp,
         receiver_bytes_per_s=float(receiver.receiver_bytes_per_s) * decode.layout.dp,
         layers=scenario.model.layer_count,
+        near=_near(scenario, deployment),
+        rack=None if racks is None else RackLink(racks.gpus, racks.bandwidth_bytes_per_s, racks.latency_s),
+    )
+
+
+def _ends(
+    scenario: Scenario, deployment: Deployment, link: LinkSpec | None = None
+) -> tuple[TransferLaw, TransferLaw]:
+    """The transfer law of the sender's and of the receiver's end, over `link` or the way between nodes."""
+    prefill, decode = deployment.pool("prefill"), _receiver(deployment)
+    sender, receiver = (
+        transfer_law(
+            scenario, scenario.site(pool.accelerator).accelerator, prefill.layout, decode.layout, link
+        )
+        for pool in (prefill, decode)
+    )
+    return sender, receiver
+
+
+def _receiver(deployment: Deployment) -> PoolDeployment:
+    """The pool that contexts are sent to, or one of two that take them alike."""
+    last = deployment.pools[-1]
+    for pool in deployment.pools[1:]:
+        if (pool.layout, pool.accelerator) != (last.layout, last.accelerator):
+            raise DeploymentError(
+                f"the {pool.role} and the {last.role} pool receive KV and differ in accelerator or layout: "
+                "the KV transfer has one receiving end; give both the same"
+            )
+    return last
+
+
+def _near(scenario: Scenario, deployment: Deployment) -> NearLink | None:
+    """The scale-up link, where both pools are of one accelerator: only then can they share a node."""
+    prefill, decode = deployment.pool("prefill"), _receiver(deployment)
+    if prefill.accelerator != decode.accelerator:
+        return None
+    accelerator = scenario.site(prefill.accelerator).accelerator
+    sender, receiver = _ends(scenario, deployment, accelerator.scale_up)
+    return NearLink(
+        accelerator.scale_up_gpus,
+        sender.latency_s,
+        float(sender.sender_bytes_per_s) * prefill.layout.dp,
+        float(receiver.receiver_bytes_per_s) * decode.layout.dp,
     )

@@ -84,10 +84,29 @@ class KvLink(BaseModel):
     _units = model_validator(mode="before")(unit_keys("bandwidth", "latency"))
 
 
+class Racks(BaseModel):
+    """Racks whose nodes share a link to all others."""
+
+    model_config = with_units(bandwidth=("bandwidth",), latency=("time",))
+    gpus: Count = Field(description="Accelerators of a rack, whole nodes.")
+    bandwidth_bytes_per_s: BytesPerSecond = Field(
+        alias="bandwidth",
+        gt=0,
+        description='What a rack can send to all others, and receive, such as "400 GB/s".',
+    )
+    latency_s: Seconds = Field(
+        default=0.0, alias="latency", ge=0, description='What it adds to a KV transfer, such as "5 us".'
+    )
+    _units = model_validator(mode="before")(unit_keys("bandwidth", "latency"))
+
+
 class Hardware(BaseModel):
     """What a deployment may be built from."""
 
     model_config = SECTION
+    racks: Racks | None = Field(
+        default=None, description="Racks that KV transfers may leave; default: one holds everything."
+    )
     kv_link: KvLink | None = Field(
         default=None,
         description="Between prefill and decode instances; default: the network of the slower end.",

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from ..deployment import Mode, RouterPolicy
+from ..deployment import RouterPolicy, Routing, SearchedMode
 from ..errors import RuleError
 from .domains import CountDomain, Domain, domain_of
 from .experts import ExpertSettings
@@ -20,7 +20,7 @@ class Search(BaseModel):
     """What the optimizer may choose. A domain left out is filled by `with_defaults`."""
 
     model_config = with_units(memory_fraction=("share",))
-    modes: tuple[Mode, ...] = Field(
+    modes: tuple[SearchedMode, ...] = Field(
         default=("aggregated", "disaggregated"), strict=False, description="Serving modes to consider."
     )
     tp: Domain | None = Field(
@@ -119,6 +119,17 @@ class Search(BaseModel):
                 "router-needs-ranks",
                 "set routing.dp_aware: true or another router",
                 ("routing", "dp_aware"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_are_balanced_by_instances(self) -> Self:
+        if self.routing.dp_aware and self.routing.dp_balance != Routing().dp_balance:
+            raise RuleError(
+                "the router chooses ranks itself, so no instance balances them",
+                "dp-balance-unused",
+                "set routing.dp_aware: false or remove dp_balance",
+                ("routing", "dp_balance"),
             )
         return self
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field, model_validator
 
-from ..deployment import Caching, DecodePolicy, Eviction, Routing, TransferMode, Transfers
+from ..deployment import (
+    Caching,
+    DecodePolicy,
+    Eviction,
+    Placement,
+    RankPolicy,
+    Routing,
+    TransferMode,
+    Transfers,
+)
 from .fields import Bytes, Count, Seconds, Share, unit_keys, with_units
 
 _CACHING, _ROUTING, _TRANSFERS = Caching(), Routing(), Transfers()
@@ -70,6 +79,10 @@ class RoutingSettings(BaseModel):
     decode: DecodePolicy = Field(
         default=_ROUTING.decode, description="Which of the decode ranks with room gets a prefilled request."
     )
+    dp_balance: RankPolicy = Field(
+        default=_ROUTING.dp_balance,
+        description="With dp_aware: false, which attention data-parallel rank of an instance gets a request.",
+    )
     _units = model_validator(mode="before")(unit_keys("cache_threshold", "eviction_interval"))
 
     def rules(self) -> Routing:
@@ -82,6 +95,7 @@ class RoutingSettings(BaseModel):
             self.eviction_interval_s,
             self.dp_aware,
             self.decode,
+            self.dp_balance,
         )
 
 
@@ -100,8 +114,13 @@ class TransferSettings(BaseModel):
         ge=0,
         description='CPU time to make a message of it, beside what the transfer law holds, such as "2 ms".',
     )
+    placement: Placement = Field(
+        default=_TRANSFERS.placement,
+        description="apart: pools on nodes of their own. packed: decode instances follow on the last prefill "
+        "node. paired: instances of both pools take turns, so that they share nodes where they fit.",
+    )
     _units = model_validator(mode="before")(unit_keys("overhead"))
 
     def transfers(self) -> Transfers:
         """The same as a part of a deployment."""
-        return Transfers(self.mode, self.overhead_s)
+        return Transfers(self.mode, self.overhead_s, self.placement)

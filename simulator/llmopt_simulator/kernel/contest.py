@@ -39,8 +39,9 @@ def change_outstanding(s: State, r: int, change: int) -> None:
     """Add to the requests that are at rank `r` and not done."""
     rank = s.ranks[r]
     rank.outstanding += change
-    if r >= s.settings[0].front_ranks:
+    if r >= s.settings[0].back_start:
         _play(s, SHORTEST_DECODE, r, rank.outstanding)
+    if r >= s.settings[0].front_ranks:
         return
     worker = s.workers[rank.worker]
     worker.load += change

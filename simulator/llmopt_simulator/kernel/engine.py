@@ -30,6 +30,7 @@ from llmopt_simulator.kernel.running import next_completion, running_requests
 from llmopt_simulator.kernel.scheduler import join_decode, may_admit_next, plan_step
 from llmopt_simulator.kernel.speculation import forget_step, tokens_of_step
 from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
+from llmopt_simulator.kernel.waiting import delivered_queue
 
 
 @inner
@@ -74,10 +75,12 @@ def record_run(s: State, laws: Laws, e: int, steps: int) -> None:
     while engine.run_done < steps:
         alone = engine.verify > 1 or engine.drafts or s.world[0].logged < len(s.log)
         stop = engine.run_done + 1 if alone else steps
-        if engine.pool == 0:
+        if engine.law == 0:
             _record(s, laws.front, laws.front_draft, e, stop)
-        else:
+        elif engine.law == 1:
             _record(s, laws.decode, laws.decode_draft, e, stop)
+        else:
+            _record(s, laws.between, laws.between, e, stop)
 
 
 @inner
@@ -184,7 +187,8 @@ def _plan_ranks(s: State, e: int, now_s: float) -> None:
         note_pages(s, r)
         if engine.ahead:
             see_waiting(s, r)
-        if engine.pool == 0:
+        if engine.prefills:
+            _join_delivered(s, r)
             plan_step(s, r, now_s)
         else:
             _join_waiting(s, r)
@@ -196,7 +200,7 @@ def _gathers(s: State, e: int, now_s: float) -> bool:
     """Whether an engine that has no running request waits for more of them to start together."""
     engine, waiting, running = s.engines[e], 0, 0
     for r in range(engine.rank_start, engine.rank_stop):
-        waiting += waiting_requests(s, r)
+        waiting += waiting_requests(s, r) + s.queues[delivered_queue(s, r)].count
         running += running_requests(s, r)
     if running > 0 or waiting == 0:
         return False
@@ -205,6 +209,14 @@ def _gathers(s: State, e: int, now_s: float) -> bool:
         return False
     set_event(s, e, engine.opened_s + engine.window_s)
     return True
+
+
+@inner
+def _join_delivered(s: State, r: int) -> None:
+    """Let what a hybrid rank has received decode, before it admits anything."""
+    queue = delivered_queue(s, r)
+    while s.queues[queue].count > 0 and running_requests(s, r) < s.ranks[r].batch_cap:
+        join_decode(s, r, pop(s, queue))
 
 
 @once
@@ -242,15 +254,17 @@ def _plan_run(s: State, laws: Laws, e: int, now_s: float) -> None:
     engine.run_done = 0
     engine.run_steps = _steps_until_change(s, e)
     engine.lead = lead_rank(s, e, engine.run_steps)
-    if engine.pool == 0:
+    if engine.law == 0:
         takes_time = plan_ends(s, laws.front, laws.front_draft, e)
-    else:
+    elif engine.law == 1:
         takes_time = plan_ends(s, laws.decode, laws.decode_draft, e)
+    else:
+        takes_time = plan_ends(s, laws.between, laws.between, e)
     if not takes_time:  # no time, infinite time, or NaN beyond the tables
         _fault(s, e, FAULT_STEP)
         return
     set_event(s, e, s.run_ends_s[e, engine.run_steps - 1])
-    if engine.pool == 0 and s.settings[0].transfer_layers > 1:
+    if s.settings[0].transfer_layers > 1 and s.ranks[engine.rank_start].sends:
         stream_step(s, e, now_s)
     engine.run_joined = 0
     for r in range(engine.rank_start, engine.rank_stop):
@@ -285,7 +299,7 @@ def _steps_until_change(s: State, e: int) -> int:
     if engine.prefill > 0 or engine.stages > 1:
         return 1
     for r in range(engine.rank_start, engine.rank_stop):
-        if (engine.pool == 0 and may_admit_next(s, r)) or (engine.ahead and has_unseen(s, r)):
+        if (engine.prefills and may_admit_next(s, r)) or (engine.ahead and has_unseen(s, r)):
             return 1
         if s.ranks[r].step_decodes > 0:
             steps = min(steps, next_completion(s, r))

@@ -63,7 +63,7 @@ def see_waiting(s: State, r: int) -> None:
 @inner
 def has_unseen(s: State, r: int) -> bool:
     """Whether requests have come to rank `r` that the step after the planned one may take."""
-    queue = s.queues[r].count if s.engines[s.ranks[r].engine].pool == 1 else 0
+    queue = 0 if s.engines[s.ranks[r].engine].prefills else s.queues[r].count
     room = s.ranks[r].decodes < s.ranks[r].batch_cap
     return s.queues[late_queue(s, r)].count + s.queues[loaded_queue(s, r)].count > 0 or (queue > 0 and room)
 

@@ -204,4 +204,5 @@ def _stop_decoding(s: State, r: int, request: int) -> None:
         q.token_s = rank.decoded_s
     leave_running(s, r, request)
     rank.context -= tokens
+    rank.pending_tokens += tokens
     q.prompt_tokens = tokens

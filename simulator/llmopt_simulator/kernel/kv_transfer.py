@@ -1,8 +1,9 @@
 """KV transfers from prefill to decode instances, and loads of cached blocks from host memory.
 
-A transfer crosses its sender's outgoing and its receiver's incoming link; a load the host link of its rank's
-accelerators, which ranks of other engines of the instance share. Loads run beside steps: a request with hits
-in host memory holds its pages and its place in the batch, and joins prefill when they have come.
+A transfer crosses its sender's outgoing and its receiver's incoming link, and those of their racks if they
+are in two; inside a node it has links of its own. A load crosses the host link of its rank's accelerators,
+which ranks of other engines of the instance share. Loads run beside steps: a request with hits in host memory
+holds its pages and its place in the batch, and joins prefill when they have come.
 
 Sent at the end, a transfer begins when its decode rank has room for it, after prefill. Sent by layer, it asks
 for room when its prefill's first layer has been computed, after a layer's share of the step, and again in
@@ -15,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner, once
+from llmopt_simulator.kernel.distance import OTHER_RACK, SAME_NODE, distance
 from llmopt_simulator.kernel.links import hold, move, share_links, start_flow
 from llmopt_simulator.kernel.setups import set_up
 from llmopt_simulator.kernel.state import FIRST_LAYER, HOST_LOAD, KV_TRANSFER, LAST_LAYER, NONE, State
@@ -24,7 +26,7 @@ from llmopt_simulator.kernel.state import FIRST_LAYER, HOST_LOAD, KV_TRANSFER, L
 def begin_transfer(s: State, request: int, now_s: float) -> None:
     """Set up the transfer of a request whose decode rank has reserved its pages."""
     q = s.requests[request]
-    q.link_s = now_s + s.settings[0].transfer_latency_s
+    q.link_s = now_s + _latency_s(s, request)
     set_up(s, request, KV_TRANSFER, q.link_s)
 
 
@@ -42,12 +44,13 @@ def enter_links(s: State, request: int, purpose: int, now_s: float) -> None:
     q, rank = s.requests[request], s.ranks[s.requests[request].rank]
     if purpose == HOST_LOAD:
         size = q.host_blocks * rank.host_block_bytes
-        start_flow(s, request, HOST_LOAD, (rank.host_link, NONE), size, now_s)
+        start_flow(s, request, HOST_LOAD, (rank.host_link, NONE, NONE, NONE), size, now_s)
     else:
         size = q.input_tokens * s.settings[0].transfer_bytes_per_token  # a hit skips compute, never this
-        links = (2 * rank.instance, 2 * s.ranks[q.decode_rank].instance + 1)
         s.world[0].moved_bytes += size
-        start_flow(s, request, KV_TRANSFER, links, size, now_s)
+        if distance(s, q.rank, q.decode_rank) == SAME_NODE:
+            s.world[0].near_bytes += size
+        start_flow(s, request, KV_TRANSFER, _way(s, q.rank, q.decode_rank), size, now_s)
         if q.streams:
             _hold_back(s, request, now_s)
     share_links(s, now_s)
@@ -76,7 +79,7 @@ def end_stream(s: State, request: int, now_s: float) -> None:
     move(s, now_s)
     _hold_back(s, request, now_s)
     share_links(s, now_s)
-    set_up(s, request, LAST_LAYER, now_s + s.settings[0].transfer_latency_s)
+    set_up(s, request, LAST_LAYER, now_s + _latency_s(s, request))
 
 
 @inner
@@ -85,6 +88,28 @@ def release_last_layer(s: State, request: int, now_s: float) -> None:
     move(s, now_s)
     hold(s, request, 0.0, 0.0)
     share_links(s, now_s)
+
+
+@inner
+def _latency_s(s: State, request: int) -> float:
+    """Set-up of a request's transfer, by the way that it goes."""
+    q, settings = s.requests[request], s.settings[0]
+    far = distance(s, q.rank, q.decode_rank)
+    if far == SAME_NODE:
+        return settings.near_latency_s
+    return settings.transfer_latency_s + (settings.rack_latency_s if far == OTHER_RACK else 0.0)
+
+
+@inner
+def _way(s: State, sender: int, receiver: int) -> tuple[int, int, int, int]:
+    """The links between two ranks."""
+    a, b, far = s.ranks[sender], s.ranks[receiver], distance(s, sender, receiver)
+    base = 2 * s.settings[0].instances if far == SAME_NODE else 0
+    racks = 4 * s.settings[0].instances
+    up, down = NONE, NONE
+    if far == OTHER_RACK:
+        up, down = racks + 2 * a.rack, racks + 2 * b.rack + 1
+    return base + 2 * a.instance, base + 2 * b.instance + 1, up, down
 
 
 @inner

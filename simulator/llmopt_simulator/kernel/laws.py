@@ -16,9 +16,12 @@ class PoolLaw(NamedTuple):
 
 
 class Laws(NamedTuple):
-    """The laws of the two pools (the same one twice when there is one pool) and of their drafts."""
+    """The laws of the first and the last pool (the same one twice when there is one pool), of the pool
+    between them, which has no draft, and of the drafts of those two.
+    """
 
     front: PoolLaw
     decode: PoolLaw
+    between: PoolLaw
     front_draft: PoolLaw
     decode_draft: PoolLaw

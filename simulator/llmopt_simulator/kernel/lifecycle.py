@@ -24,7 +24,7 @@ from llmopt_simulator.kernel.foresight import (
 from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
 from llmopt_simulator.kernel.kv_transfer import begin_transfer, end_stream, enter_links, release_last_layer
 from llmopt_simulator.kernel.links import end_flow
-from llmopt_simulator.kernel.prefix_cache import release
+from llmopt_simulator.kernel.prefix_cache import evict, release
 from llmopt_simulator.kernel.recording import count_requests, record_latency
 from llmopt_simulator.kernel.routing import choose_decode_rank, choose_rank, shortest_queue
 from llmopt_simulator.kernel.running import first_to_complete, leave_running, next_completion
@@ -47,7 +47,7 @@ from llmopt_simulator.kernel.state import (
     REJECTED,
     State,
 )
-from llmopt_simulator.kernel.waiting import loaded_queue
+from llmopt_simulator.kernel.waiting import delivered_queue, loaded_queue
 
 
 @once
@@ -171,8 +171,11 @@ def _deliver(s: State, request: int, now_s: float) -> None:
     wake(s, s.ranks[sender].engine, now_s)
     if q.output_tokens == 1:
         _finish(s, request, now_s)
-        return
-    _wait_at(s, receiver, request, now_s)
+    elif receiver < s.settings[0].front_ranks:
+        push(s, delivered_queue(s, receiver), request)
+        wake(s, s.ranks[receiver].engine, now_s)
+    else:
+        _wait_at(s, receiver, request, now_s)
 
 
 @inner
@@ -187,10 +190,22 @@ def _dispatch_queue(s: State) -> int:
 
 @inner
 def _never_fits(s: State, request: int) -> bool:
+    """Whether a rank that a request may be sent to could never hold it: ranks of a pool are alike."""
+    back, last = s.settings[0].back_start, s.settings[0].ranks - 1
     if most_pages(s, 0, request) > s.ranks[0].capacity_pages:
         return True
-    r = s.settings[0].front_ranks
-    return s.settings[0].disaggregated and decode_pages(s, r, request) > s.ranks[r].capacity_pages
+    if not s.settings[0].disaggregated:
+        return False
+    if back < s.settings[0].front_ranks and _beyond_hybrid(s, back, request):
+        return True
+    return decode_pages(s, last, request) > s.ranks[last].capacity_pages
+
+
+@inner
+def _beyond_hybrid(s: State, r: int, request: int) -> bool:
+    """Whether a hybrid rank could not hold a request of its own, or one that it receives."""
+    most = max(most_pages(s, r, request), decode_pages(s, r, request))
+    return bool(most > s.ranks[r].capacity_pages)
 
 
 @inner
@@ -199,6 +214,7 @@ def _assign(s: State, r: int, request: int, now_s: float) -> None:
     s.requests[request].rank = r
     change_outstanding(s, r, 1)
     s.ranks[r].wanted_pages += front_pages(s, r, request)
+    s.ranks[r].pending_tokens += s.requests[request].prompt_tokens
     _wait_at(s, r, request, now_s)
 
 
@@ -233,7 +249,7 @@ def _leave_prefill(s: State, r: int, now_s: float) -> None:
     request = next_prefilled(s, r)
     s.world[0].prefilled += 1
     q = s.requests[request]
-    if s.settings[0].disaggregated:
+    if s.ranks[r].sends:
         _leave_rank(s, r, now_s)
         if q.streams:
             end_stream(s, request, now_s)
@@ -262,7 +278,7 @@ def _end_decode(s: State, r: int, now_s: float) -> None:
     leave_running(s, r, request)
     rank.context -= q.input_tokens + q.output_tokens
     rank.outputs -= q.output_tokens
-    if not s.settings[0].disaggregated:
+    if q.decode_rank == NONE:
         settle(s, r, request)
         release(s, r, request, q.answer_blocks)
         _leave_rank(s, r, now_s)
@@ -276,11 +292,23 @@ def _finish(s: State, request: int, now_s: float) -> None:
     q.status = FINISHED
     q.finish_s = now_s
     count_requests(s, now_s, -1)
+    if q.decode_rank != NONE:
+        _leave_receiver(s, q.decode_rank, q.decode_pages, now_s)
     if s.settings[0].disaggregated:
-        give_pages(s, q.decode_rank, q.decode_pages)
-        change_outstanding(s, q.decode_rank, -1)
         _dispatch(s, now_s)
     answered(s, request, now_s)
+
+
+@inner
+def _leave_receiver(s: State, r: int, pages: int, now_s: float) -> None:
+    """A request that was sent to rank `r` has ended; a hybrid one may serve others of its own."""
+    give_pages(s, r, pages)
+    if r >= s.settings[0].front_ranks:
+        change_outstanding(s, r, -1)
+        return
+    note_pages(s, r)
+    wake(s, s.ranks[r].engine, now_s)
+    _leave_rank(s, r, now_s)
 
 
 @inner
@@ -312,6 +340,8 @@ def _reserve(s: State, request: int, r: int, now_s: float) -> None:
     q = s.requests[request]
     q.decode_rank = r
     q.decode_pages = decode_pages(s, r, request)
+    evict(s, r, q.decode_pages)
+    note_pages(s, r)
     take_pages(s, r, q.decode_pages)
     change_outstanding(s, r, 1)
     begin_transfer(s, request, now_s)

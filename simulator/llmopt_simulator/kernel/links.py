@@ -23,20 +23,23 @@ NEGLIGIBLE: Final = 1e-12
 
 @inner
 def start_flow(
-    s: State, request: int, purpose: int, links: tuple[int, int], size_bytes: float, now_s: float
+    s: State,
+    request: int,
+    purpose: int,
+    links: tuple[int, int, int, int],
+    size_bytes: float,
+    now_s: float,
 ) -> None:
-    """Put bytes of a request on their links; `hold` what of them has still to be computed after that."""
+    """Put bytes of a request on their links, which are to be shared anew when it is known what to `hold`."""
     move(s, now_s)
     flow = s.flows[s.world[0].active]
     flow.request = request
     flow.purpose = purpose
-    flow.first, flow.second = links
+    flow.first, flow.second, flow.third, flow.fourth = links
     flow.size_bytes = flow.left_bytes = size_bytes
     flow.held_bytes = flow.made_per_s = 0.0
+    _count_flow(s, s.world[0].active, 1)
     s.world[0].active += 1
-    s.links[flow.first].flows += 1
-    if flow.second != NONE:
-        s.links[flow.second].flows += 1
 
 
 @inner
@@ -53,9 +56,7 @@ def end_flow(s: State, now_s: float) -> tuple[int, int]:
         flow.left_bytes = flow.held_bytes
         request = NONE
     else:
-        s.links[flow.first].flows -= 1
-        if flow.second != NONE:
-            s.links[flow.second].flows -= 1
+        _count_flow(s, done, -1)
         w.active -= 1
         _copy(s, w.active, done)
     share_links(s, now_s)
@@ -95,9 +96,7 @@ def share_links(s: State, now_s: float) -> None:
     soonest = np.inf
     for i in range(w.active):
         flow = s.flows[i]
-        flow.bytes_per_s = _share(s, flow.first)
-        if flow.second != NONE:
-            flow.bytes_per_s = min(flow.bytes_per_s, _share(s, flow.second))
+        flow.bytes_per_s = _share(s, i)
         seconds = _seconds_to_change(s, i)
         if seconds < soonest or (seconds == soonest and flow.request < s.flows[w.next_flow].request):
             w.next_flow, soonest = i, seconds
@@ -136,6 +135,8 @@ def _copy(s: State, source: int, target: int) -> None:
     ours.purpose = theirs.purpose
     ours.first = theirs.first
     ours.second = theirs.second
+    ours.third = theirs.third
+    ours.fourth = theirs.fourth
     ours.size_bytes = theirs.size_bytes
     ours.left_bytes = theirs.left_bytes
     ours.held_bytes = theirs.held_bytes
@@ -143,5 +144,19 @@ def _copy(s: State, source: int, target: int) -> None:
 
 
 @inner
-def _share(s: State, link: int) -> float:
-    return s.links[link].bytes_per_s / s.links[link].flows
+def _count_flow(s: State, i: int, change: int) -> None:
+    """Add a flow to the links that it crosses, or take it off them (change -1)."""
+    flow = s.flows[i]
+    for link in (flow.first, flow.second, flow.third, flow.fourth):
+        if link != NONE:
+            s.links[link].flows += change
+
+
+@inner
+def _share(s: State, i: int) -> float:
+    """The smallest fair share of the links that a flow crosses."""
+    flow, share = s.flows[i], np.inf
+    for link in (flow.first, flow.second, flow.third, flow.fourth):
+        if link != NONE:
+            share = min(share, s.links[link].bytes_per_s / s.links[link].flows)
+    return share

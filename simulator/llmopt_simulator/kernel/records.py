@@ -27,8 +27,10 @@ FLOW: Final = np.dtype(
     [
         ("request", "i8"),
         ("purpose", "i8"),
-        ("first", "i8"),  # the links that it crosses, `second` none if it is one
+        ("first", "i8"),  # the links that it crosses, NONE beyond the last
         ("second", "i8"),
+        ("third", "i8"),
+        ("fourth", "i8"),
         ("size_bytes", "f8"),
         ("left_bytes", "f8"),
         ("held_bytes", "f8"),  # of them, those that have still to be computed,

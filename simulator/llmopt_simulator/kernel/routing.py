@@ -1,6 +1,7 @@
 """Which rank a request goes to; ties go to the lowest index.
 
-The router sees workers: front ranks, or whole instances that give their requests to their ranks in turn.
+The router sees workers: front ranks, or whole instances that give their requests to their ranks in turn or by
+their load.
 Random draws one, round robin takes turns. Shortest queue counts requests routed to a worker and not done
 there; power of two takes the shorter queue of two drawn workers. Cache-aware is SGLang's router: when queues
 are out of balance, the shortest one; else the worker whose approximate tree has most of the input, if that is
@@ -8,7 +9,7 @@ enough; else the one with the smallest tree (`router_trees`). KV-aware knows wha
 their KV events, and takes the rank with the most free cache where no prefix is long enough. With a central
 queue, requests wait at the router until a rank has a free place in its batch.
 
-A prefilled request goes to a decode rank with room for all of it, chosen by a policy of its own.
+A prefilled request goes to a decode or hybrid rank with room for all of it, chosen by a policy of its own.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import numpy as np
 
 from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.contest import LONGEST, SHORTEST, SHORTEST_DECODE, SMALLEST, champion, emptiest
+from llmopt_simulator.kernel.distance import distance
 from llmopt_simulator.kernel.growth import take_started
 from llmopt_simulator.kernel.holders import is_candidate, longest_held
 from llmopt_simulator.kernel.prefix_cache import matched_blocks
 from llmopt_simulator.kernel.router_trees import evict_trees, longest_match, remember, touch
 from llmopt_simulator.kernel.scheduler import decode_pages, hit_limit
+from llmopt_simulator.kernel.speculation import tokens_of_step
 from llmopt_simulator.kernel.state import (
     CACHE_AWARE,
     KV_AWARE,
+    NEAREST,
     NONE,
     POWER_OF_TWO,
     RANDOM,
@@ -40,9 +44,37 @@ def choose_rank(s: State, request: int) -> int:
     if s.settings[0].router == KV_AWARE:
         return _kv_aware(s, request)
     worker = s.workers[_choose_worker(s, request)]
+    if s.settings[0].dp_balance != ROUND_ROBIN:
+        return _least_loaded(s, worker.rank_start, worker.ranks)
     rank = worker.rank_start + worker.turn
     worker.turn = (worker.turn + 1) % worker.ranks
     return rank
+
+
+@once
+def _least_loaded(s: State, start: int, ranks: int) -> int:
+    """Of the ranks of an instance, the first with the fewest requests or tokens."""
+    best, least = start, _load(s, start)
+    for r in range(start + 1, start + ranks):
+        load = _load(s, r)
+        if load < least:
+            best, least = r, load
+    return best
+
+
+@inner
+def _load(s: State, r: int) -> int:
+    """Requests of a rank, or their tokens: those of decode steps that have ended but are not recorded too."""
+    rank = s.ranks[r]
+    if s.settings[0].dp_balance == SHORTEST_QUEUE:
+        return int(rank.outstanding)
+    engine, tokens = s.engines[rank.engine], rank.pending_tokens + rank.context
+    if engine.busy == 1 and rank.step_decodes > 0:
+        step = engine.run_done
+        while step < engine.run_steps and s.run_ends_s[rank.engine, step] <= s.world[0].now_s:
+            tokens += tokens_of_step(s, r, rank.steps + step - engine.run_done)
+            step += 1
+    return int(tokens)
 
 
 @once
@@ -99,7 +131,9 @@ def choose_decode_rank(s: State, request: int) -> int:
     policy, with_room = s.settings[0].decode_router, 0
     if policy == SHORTEST_QUEUE:
         return _shortest_with_room(s, request)
-    for r in range(s.settings[0].front_ranks, s.settings[0].ranks):
+    if policy == NEAREST:
+        return _nearest_with_room(s, request)
+    for r in range(s.settings[0].back_start, s.settings[0].ranks):
         with_room += _has_room(s, r, request)
     if with_room == 0:
         return NONE
@@ -114,12 +148,12 @@ def choose_decode_rank(s: State, request: int) -> int:
 
 @inner
 def _has_room(s: State, r: int, request: int) -> bool:
-    return s.ranks[r].free_pages >= decode_pages(s, r, request)
+    return s.ranks[r].free_pages + s.ranks[r].evictable_pages >= decode_pages(s, r, request)
 
 
 @inner
 def _nth_with_room(s: State, request: int, n: int) -> int:
-    r = s.settings[0].front_ranks
+    r = s.settings[0].back_start
     while n > 0 or not _has_room(s, r, request):
         n -= _has_room(s, r, request)
         r += 1
@@ -129,7 +163,7 @@ def _nth_with_room(s: State, request: int, n: int) -> int:
 @inner
 def _next_with_room(s: State, request: int) -> int:
     """The first one from the turn on, which passes to the rank behind it."""
-    front = s.settings[0].front_ranks
+    front = s.settings[0].back_start
     count, place = s.settings[0].ranks - front, s.world[0].decode_turn
     while not _has_room(s, front + place, request):
         place = (place + 1) % count
@@ -143,8 +177,22 @@ def _shortest_with_room(s: State, request: int) -> int:
     if _has_room(s, best, request):
         return best
     best = NONE
-    for r in range(s.settings[0].front_ranks, s.settings[0].ranks):
+    for r in range(s.settings[0].back_start, s.settings[0].ranks):
         if _has_room(s, r, request) and (best == NONE or s.ranks[r].outstanding < s.ranks[best].outstanding):
+            best = r
+    return best
+
+
+@inner
+def _nearest_with_room(s: State, request: int) -> int:
+    """The shortest queue among the nearest ones."""
+    sender, best = s.requests[request].rank, NONE
+    for r in range(s.settings[0].back_start, s.settings[0].ranks):
+        if not _has_room(s, r, request):
+            continue
+        nearer = 0 if best == NONE else distance(s, sender, best) - distance(s, sender, r)
+        shorter = best == NONE or s.ranks[r].outstanding < s.ranks[best].outstanding
+        if nearer > 0 or (nearer == 0 and shorter):
             best = r
     return best
 

@@ -47,7 +47,7 @@ def hit_limit(s: State, request: int) -> int:
 def front_pages(s: State, r: int, request: int) -> int:
     """Pages that admission to a rank of the front pool reserves, hits included."""
     q = s.requests[request]
-    whole = not (s.settings[0].disaggregated or s.ranks[r].grows)
+    whole = not (s.ranks[r].sends or s.ranks[r].grows)
     return pages_of(
         s, r, request, q.prompt_tokens + (q.output_tokens + s.ranks[r].verify - 1 if whole else 0)
     )
@@ -243,6 +243,7 @@ def next_prefilled(s: State, r: int) -> int:
     """Take the oldest request in prefill, which is complete."""
     request = pop(s, s.settings[0].ranks + r)
     s.ranks[r].remaining -= 1
+    s.ranks[r].pending_tokens -= s.requests[request].prompt_tokens
     return request
 
 

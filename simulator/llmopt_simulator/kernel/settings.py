@@ -8,7 +8,8 @@ import numpy as np
 
 SETTINGS: Final = np.dtype(
     [
-        ("front_ranks", "i8"),
+        ("front_ranks", "i8"),  # the first ones: of the pools where requests arrive
+        ("back_start", "i8"),  # the first rank that requests are sent to
         ("ranks", "i8"),
         ("engines", "i8"),
         ("pipelined", "?"),
@@ -25,6 +26,7 @@ SETTINGS: Final = np.dtype(
         ("router", "i8"),
         ("decode_router", "i8"),
         ("dp_aware", "?"),
+        ("dp_balance", "i8"),
         ("workers", "i8"),
         ("trees_evict", "?"),
         ("max_tree_tokens", "i8"),
@@ -32,7 +34,10 @@ SETTINGS: Final = np.dtype(
         ("cache_threshold", "f8"),
         ("balance_abs", "f8"),
         ("balance_rel", "f8"),
+        ("instances", "i8"),
         ("transfer_latency_s", "f8"),
+        ("near_latency_s", "f8"),  # of transfers inside a node
+        ("rack_latency_s", "f8"),  # more, between racks
         ("transfer_layers", "i8"),  # parts in which a context is sent; 1: all when prefill has ended
         ("transfer_bytes_per_token", "f8"),
     ],

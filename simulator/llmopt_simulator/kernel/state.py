@@ -45,6 +45,8 @@ POWER_OF_TWO: Final = 3
 CENTRAL_QUEUE: Final = 4
 RANDOM: Final = 5
 KV_AWARE: Final = 6
+NEAREST: Final = 7
+MINIMUM_TOKENS: Final = 8
 """Router policies."""
 
 LRU: Final = 0
@@ -146,6 +148,8 @@ RANK: Final = np.dtype(
     [
         ("engine", "i8"),
         ("instance", "i8"),
+        ("node", "i8"),  # where its instance lies
+        ("rack", "i8"),
         ("worker", "i8"),  # what it is to the router
         ("capacity_pages", "i8"),
         ("page_tokens", "i8"),
@@ -170,6 +174,7 @@ RANK: Final = np.dtype(
         ("allocated_pages", "i8"),  # ever
         ("freed_pages", "i8"),  # ever
         ("outstanding", "i8"),  # routed here and not done
+        ("pending_tokens", "i8"),  # prompts of those that wait or are in prefill
         ("stale", "?"),  # its free pages may have changed: see `contest`
         ("decodes", "i8"),
         ("context", "i8"),  # of all decodes, the token being computed included
@@ -185,6 +190,7 @@ RANK: Final = np.dtype(
         ("step_granules", "f8"),  # context before every chunk in granules,
         ("step_squares", "f8"),  # and squared chunks
         ("granule", "i8"),
+        ("sends", "?"),  # what it has prefilled goes to another rank
         ("prefill_first", "?"),
         ("ordered", "?"),
         ("unseen_pages", "i8"),  # given back since the step before began,
@@ -216,7 +222,9 @@ RANK: Final = np.dtype(
 )
 ENGINE: Final = np.dtype(
     [
-        ("pool", "i8"),  # 0 front (serve or prefill), 1 decode
+        ("pool", "i8"),
+        ("prefills", "?"),  # requests arrive here
+        ("law", "i8"),  # of its pool: 0 first, 1 last, 2 between
         ("instance", "i8"),
         ("rank_start", "i8"),
         ("rank_stop", "i8"),
@@ -266,6 +274,7 @@ WORLD: Final = np.dtype(
         ("active", "i8"),  # flows on the links
         ("moved_s", "f8"),  # time up to which flows have moved
         ("moved_bytes", "f8"),  # of KV transfers that have entered the links
+        ("near_bytes", "f8"),  # of them, inside a node
         ("next_flow", "i8"),  # the flow that changes next
         ("in_setup", "i8"),
         ("ready", "i8"),  # engines that may start a step
@@ -302,7 +311,7 @@ class State(NamedTuple):
     queues: Annotated[Records, QUEUE]
     """Waiting at rank r: r; in prefill at rank r: ranks + r; loaded from host memory at rank r: 2 ranks + r;
     then central and dispatch; then, of every rank, those that have come since its engine planned the next
-    step."""
+    step, and those that a hybrid rank has received and may decode."""
     nodes: Annotated[Records, NODE]
     leaves: NDArray[np.int64]
     """Heaps of every rank: nodes that may be evicted, see `eviction`."""
@@ -332,7 +341,8 @@ class State(NamedTuple):
     """Heap of what will happen to flows before their bytes move, see `setups`."""
     flows: Annotated[Records, FLOW]
     links: Annotated[Records, LINK]
-    """Outgoing of instance i: 2 i, incoming: 2 i + 1; then the host links."""
+    """Outgoing and incoming: of every instance to other nodes, of every instance inside its node, of every
+    rack to others; then the host links."""
     keys: Annotated[NDArray[np.int64], 2]
     """Shape (contests, places): what decides each tournament of ranks, see `contest`."""
     winners: Annotated[NDArray[np.int64], 2]

@@ -19,6 +19,12 @@ def loaded_queue(s: State, r: int) -> int:
 
 
 @inner
+def delivered_queue(s: State, r: int) -> int:
+    """The FIFO of requests whose KV hybrid rank `r` has received and that are to decode there."""
+    return 4 * s.settings[0].ranks + 2 + r
+
+
+@inner
 def enqueue(s: State, r: int, request: int) -> None:
     """Let a request wait at rank `r`."""
     if not s.ranks[r].ordered:
