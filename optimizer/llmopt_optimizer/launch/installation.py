@@ -113,7 +113,7 @@ def _check_transfers(deployment: Deployment) -> None:
     """LaunchError for pools, places and transfers that no engine's command line asks for."""
     if deployment.mode == "hybrid":
         raise LaunchError("launch files know no hybrid pools: launch the pools of a plain deployment")
-    unsaid = {
+    unsaid: dict[str, tuple[str, str]] = {
         "search.kv_transfer.placement": (deployment.transfers.placement, Transfers().placement),
         "search.routing.dp_balance": (deployment.routing.dp_balance, Routing().dp_balance),
     }
