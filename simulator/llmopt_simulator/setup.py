@@ -147,7 +147,7 @@ def _engines(pools: tuple[PoolDeployment, ...]) -> k.Records:
     engines["rank_stop"] = np.cumsum(sizes)
     engines["rank_start"] = np.cumsum(sizes) - sizes
     # An instance has as many stages as engines, so stages are numbered as engines are.
-    before = np.where(engines["pool"] == 0, 0, pools[0].engines)
+    before = np.cumsum([0, *(pool.engines for pool in pools)])[engines["pool"]]
     engines["first_stage"] = before + [instance for _, instance, _ in layout] * engines["stages"]
     return engines
 
