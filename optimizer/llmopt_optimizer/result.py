@@ -140,6 +140,8 @@ class Result:
     seconds: float = 0.0
     gap: float = float("nan")
     """Largest gap over the front's points."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Declared units of the problem's own metrics, by name; the others have theirs in their names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def result() -> Result:
 
 
 def test_solve_gives_frames_and_text(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "solve_problem", lambda problem, progress=None: result)
+    monkeypatch.setattr(loop, "solve_problem", lambda problem, **_: result)
     answer = llmopt.solve(llmopt.load("quickstart"))
     assert isinstance(answer, Answer)
     assert answer.status is Status.PROVEN

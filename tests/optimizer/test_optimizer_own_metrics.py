@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmopt_optimizer.frozen import from_traffic
 from llmopt_optimizer.loop.prediction import predictor
 from llmopt_optimizer.loop.solve import solve_problem
 from llmopt_optimizer.output.formatting import level_text, metric_value
+from llmopt_optimizer.output.table import console_for, print_result
 from llmopt_optimizer.result import Estimate, Status
 from llmopt_optimizer.scenario import Scenario, resolve
 from llmopt_problems import load
@@ -134,6 +136,10 @@ def test_the_loop_verifies_metrics_of_ones_own(tmp_path: Path) -> None:
         expected = by_hand(simulated, point.deployment)
         assert {name: simulated[name] for name in OWN} == pytest.approx(expected, rel=1e-9)
         assert point.simulated["carbon"].high <= 900
+    printed = io.StringIO()
+    print_result(result, console_for(printed))
+    assert result.units["carbon"] == "g/h"
+    assert "carbon (g/h)" in printed.getvalue()
 
 
 def test_levels_and_values_are_printed_in_the_declared_unit(scenario: Scenario) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
+from validation_points import POINT
 
-from llmopt_calibration.sources.serving_points import PointError, PointPool, ServingPoint, read_serving_points
+from llmopt_calibration.sources.serving_points import PointError, PointPool, read_serving_points
 from llmopt_calibration.step import step_law
 from llmopt_optimizer.cli.app import app
 from llmopt_optimizer.validation import closed_loop
@@ -24,27 +25,6 @@ from llmopt_problems.deployment import Layout
 from llmopt_simulator import SimulationOptions, simulate
 
 DEV_POINTS = Path(__file__).parents[3] / "shared" / "data" / "serving_points_dev.csv"
-POINT = ServingPoint(
-    id="one",
-    tier="A",
-    model="Llama-3.3-70B",
-    model_family="Llama-3.3-70B",
-    moe=False,
-    accelerator="H200-SXM",
-    engine="vllm",
-    engine_version="",
-    weights="fp8",
-    mode="aggregated",
-    pools=(PointPool("serve", Layout(tp=4), 1),),
-    shortest_input=1000,
-    longest_input=1000,
-    shortest_output=101,
-    longest_output=101,
-    concurrency=1,
-    ttft_s=0.1,
-    tpot_s=0.01,
-    source="",
-)
 
 
 @pytest.fixture(scope="module")

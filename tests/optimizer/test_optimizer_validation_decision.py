@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from validation_points import POINT
 
-from llmopt_calibration.sources.serving_points import PointPool, ServingPoint
+from llmopt_calibration.sources.serving_points import PointPool
 from llmopt_optimizer.validation.decision import (
     CAUTIONS,
     candidates,
@@ -19,32 +20,12 @@ from llmopt_optimizer.validation.predict import Prediction
 from llmopt_optimizer.validation.sections import bootstrap, decision_section, operators_section
 from llmopt_problems.deployment import Layout
 
-POINT = ServingPoint(
-    id="",
-    tier="A",
-    model="Llama-3.3-70B",
-    model_family="Llama-3.3-70B",
-    moe=False,
-    accelerator="H200-SXM",
-    engine="vllm",
-    engine_version="",
-    weights="fp8",
-    mode="aggregated",
-    pools=(PointPool("serve", Layout(tp=1), 1),),
-    shortest_input=1000,
-    longest_input=1000,
-    shortest_output=101,
-    longest_output=101,
-    concurrency=1,
-    ttft_s=0.0,
-    tpot_s=0.01,
-    source="",
-)
+ALONE = replace(POINT, id="", pools=(PointPool("serve", Layout(tp=1), 1),), ttft_s=0.0)
 
 
 def curve(tpots: list[float], predicted: list[float]) -> pd.DataFrame:
     """Points with 1, 2, 4, … users; no TTFT, so that throughput is users over (100 TPOT)."""
-    points = [replace(POINT, concurrency=2**n, tpot_s=tpot) for n, tpot in enumerate(tpots)]
+    points = [replace(ALONE, concurrency=2**n, tpot_s=tpot) for n, tpot in enumerate(tpots)]
     return candidates(points, [Prediction(0.0, tpot, "measured") for tpot in predicted])
 
 
@@ -82,14 +63,14 @@ def test_predictions_that_fit_nowhere_are_counted() -> None:
 
 
 def test_points_that_differ_in_more_than_layout_and_users_are_no_choice() -> None:
-    other = replace(POINT, weights="bf16")
-    assert candidates([POINT, other], [Prediction(0.0, 0.01)] * 2).empty
-    wider = replace(POINT, pools=(PointPool("serve", Layout(tp=2), 1),))
-    assert len(candidates([POINT, wider], [Prediction(0.0, 0.01)] * 2)) == 2
+    other = replace(ALONE, weights="bf16")
+    assert candidates([ALONE, other], [Prediction(0.0, 0.01)] * 2).empty
+    wider = replace(ALONE, pools=(PointPool("serve", Layout(tp=2), 1),))
+    assert len(candidates([ALONE, wider], [Prediction(0.0, 0.01)] * 2)) == 2
 
 
 def test_an_unpredicted_point_is_never_picked() -> None:
-    points = [POINT, replace(POINT, concurrency=8)]
+    points = [ALONE, replace(ALONE, concurrency=8)]
     table = candidates(points, [Prediction(0.0, 0.01), Prediction(error="no room")])
     assert not plain_decisions(table).table["broken"].any()
 

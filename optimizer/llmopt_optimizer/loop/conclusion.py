@@ -50,6 +50,7 @@ def concluded(study: Study, ledger: Ledger, seconds: float, explanation_s: float
         space_size=study.program.size,
         seconds=seconds,
         gap=gap_of(ledger, objectives),
+        units={name: own.unit for name, own in study.scenario.problem.metrics.items() if own.unit},
     )
     return _answered(study, ledger, bare) if front else refused(study, ledger, bare, explanation_s)
 

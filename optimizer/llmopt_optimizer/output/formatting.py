@@ -7,7 +7,7 @@ its value is shown. Nothing else in the project turns a metric into text.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from llmopt_problems.deployment import Deployment, PoolDeployment
 from llmopt_problems.metrics_catalog import METRICS, STATISTICS, MetricInfo, metric_key
@@ -84,6 +84,7 @@ _UNCATALOGED: dict[str, Callable[[float], str]] = {
     "_bytes": _scaled("GB", 1e-9),
     "_rate": share,
     "_attainment": share,
+    "_share": share,
 }
 """Ends of names that the simulator reports beside the metrics of the catalog."""
 
@@ -139,6 +140,11 @@ def metric_label(name: str) -> str:
     leading = [word for word in words if word in STATISTICS]
     rest = [_ACRONYMS.get(word, word) for word in words if word not in STATISTICS]
     return " ".join(leading + rest)
+
+
+def titled(name: str, units: Mapping[str, str]) -> str:
+    """The label of a metric over its values, with the unit where the metric is one that declares it."""
+    return f"{metric_label(name)} ({units[name]})" if name in units else metric_label(name)
 
 
 def level_text(level: ServiceLevel) -> str:

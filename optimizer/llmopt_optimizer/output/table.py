@@ -76,18 +76,19 @@ def _recommendation(result: Result) -> Iterator[RenderableType]:
     yield Padding(Text("\n".join(fmt.deployment_sentences(best.deployment))), (0, 0, 1, 2))
     names = [name for name in metric_names(result) if name in {**best.predicted, **best.simulated}]
     spread = {name: parts for name in names if (parts := fmt.statistic_of(name))}
-    yield Padding(_metrics(best, [name for name in names if name not in spread]), (0, 0, 1, 2))
+    plain = [name for name in names if name not in spread]
+    yield Padding(_metrics(best, plain, result.units), (0, 0, 1, 2))
     yield Padding(_latencies(best, spread), (0, 0, 0, 2))
 
 
-def _metrics(point: Point, names: Iterable[str]) -> Table:
+def _metrics(point: Point, names: Iterable[str], units: Mapping[str, str]) -> Table:
     table = grid("metric", "predicted", "simulated", "interval")
     for name in names:
         estimate = point.simulated.get(name)
         predicted = fmt.metric_value(name, point.predicted.get(name, float("nan")))
         simulated = fmt.metric_value(name, estimate.value) if estimate else fmt.ABSENT
         between = fmt.interval(name, estimate.low, estimate.high) if estimate else fmt.ABSENT
-        table.add_row(fmt.metric_label(name), predicted, simulated, between)
+        table.add_row(fmt.titled(name, units), predicted, simulated, between)
     return table
 
 
@@ -104,7 +105,7 @@ def _latencies(point: Point, spread: Mapping[str, tuple[str, str]]) -> Table:
 
 def _front(result: Result) -> Iterator[RenderableType]:
     noun = "deployment" if len(result.front) == 1 else "deployments"
-    labels = [f"{fmt.metric_label(name)}\npredicted | simulated" for name in result.objectives]
+    labels = [f"{fmt.titled(name, result.units)}\npredicted | simulated" for name in result.objectives]
     numbers = grid("#", "GPUs", *labels, "gap", "binding")
     launches = Table.grid(padding=(0, 1))
     for index, point in enumerate(result.front, start=1):

@@ -33,7 +33,7 @@ def cards(result: Result, problem: Problem) -> str:
     )
     shown = "".join(
         f'<div class="card"><b>{escape(fmt.metric_value(name, best.simulated[name].value))}</b>'
-        f"<span>{escape(fmt.metric_label(name))}</span></div>"
+        f"<span>{escape(fmt.titled(name, result.units))}</span></div>"
         for name in names
         if name in best.simulated
     )
@@ -64,7 +64,7 @@ def levels(point: Point, problem: Problem) -> str:
 
 def front(result: Result) -> str:
     """Every verified deployment: its objectives and what it is."""
-    labels = [fmt.metric_label(name) for name in result.objectives]
+    labels = [fmt.titled(name, result.units) for name in result.objectives]
     rows = [
         (
             str(index),
