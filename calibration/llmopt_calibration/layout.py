@@ -12,6 +12,7 @@ A class declares its layout by its annotations: `int`, `float`, `bool`, `NDArray
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin, get_type_hints
@@ -48,6 +49,7 @@ class Layout:
     """Where the fields of a named tuple lie."""
 
     name: str
+    """Of the class, and a number that changes with the fields: code compiled for others never fits it."""
     fields: Mapping[str, tuple[int, Number | Block | Layout]]
     """Of every field its first word, and what it is."""
     words: int
@@ -68,7 +70,8 @@ def layout_of(tuple_class: Any) -> Layout:
         kind = _kind(hint)
         fields[name] = (words, kind)
         words += kind.words
-    return Layout(f"{tuple_class.__module__}.{tuple_class.__qualname__}", fields, words)
+    version = zlib.crc32(repr(fields).encode())
+    return Layout(f"{tuple_class.__module__}.{tuple_class.__qualname__}:{version:08x}", fields, words)
 
 
 def _kind(hint: Any) -> Number | Block | Layout:
@@ -96,7 +99,7 @@ def _words(value: tuple[Any, ...]) -> list[int]:
         if isinstance(kind, Layout):
             words += _words(field)
         elif isinstance(kind, Block):
-            words += (_address(field, kind, f"{layout.name}.{name}"), *field.shape)
+            words += (_address(field, kind, f"{type(value).__name__}.{name}"), *field.shape)
         else:
             words.append(int(np.float64(field).view(WORD)) if kind.dtype.kind == "f" else int(field))
     return words
