@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from llmopt_optimizer.cli.app import app
 from llmopt_problems import load_any
+from llmopt_problems.runs import load_run, problem_of
 
 _PATH = Path(__file__).with_name("docs_blocks.py")
 
@@ -86,6 +87,33 @@ def test_metrics_of_ones_own_are_a_part_of_a_problem(tmp_path: Path) -> None:
     merged = yaml.safe_load(whole.text) | yaml.safe_load(block.text)
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(merged), encoding="utf-8")
     assert set(load_any(tmp_path / "own.yaml").metrics) == {"carbon", "carbon_per_token"}
+
+
+def test_runs_of_the_pages_load(tmp_path: Path) -> None:
+    found = [block for block in DOCS.blocks(page("simulate.md")) if block.language == "yaml"]
+    assert len(found) > 1
+    for block in found:
+        (tmp_path / "run.yaml").write_text(block.text, encoding="utf-8")
+        assert problem_of(load_run(tmp_path / "run.yaml")).model.name
+
+
+def test_no_yaml_is_left_out() -> None:
+    pages = {path.name for path in PAGES for block in DOCS.blocks(path) if block.language == "yaml"}
+    assert pages <= {"simulate.md", "own_metrics.md", "tutorial.md", "examples.md", *RUN_ELSEWHERE}
+
+
+def test_no_python_is_left_out() -> None:
+    pages = {path.name for path in PAGES for block in DOCS.blocks(path) if block.language == "python"}
+    assert pages <= {"README.md", *QUICK, *SLOW, *RUN_ELSEWHERE}
+
+
+@pytest.mark.slow
+def test_python_of_the_readme_runs() -> None:
+    (block,) = (each for each in DOCS.blocks(DOCS.ROOT / "README.md") if each.language == "python")
+    session: dict[str, object] = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(block.text, "README.md", "exec"), session)
+    assert "Recommended" in printed.getvalue()
 
 
 @pytest.mark.parametrize("name", QUICK)
