@@ -58,6 +58,7 @@ def problem_of(run: RunSpec) -> Problem:
         "model": _model(run),
         "hardware": _hardware(run),
         "engine": run.engine,
+        "coefficients": run.coefficients,
         "traffic": run.traffic.model_dump() if run.traffic is not None else _traffic(run),
         "search": {
             "modes": ["aggregated" if len(pools) == 1 else "disaggregated"],

@@ -123,6 +123,9 @@ def test_the_formulas_know_the_link_too() -> None:
         (("quickstart",), "--deployment"),
         (("--model", "Llama-3.1-8B", "--rate", "5"), "unit"),
         (("nothing.yaml",), "nothing.yaml"),
+        (("--deployment", "tp=4"), "needs the problem"),
+        (("quickstart", "--deployment", "tp=4", "--rate", "5 req/s"), "the problem says what rate would"),
+        (("--model", "Llama-3.1-8B", "--coefficients", "no_folder"), "no_folder"),
     ],
 )
 def test_mistakes_are_told(arguments: tuple[str, ...], expected: str) -> None:

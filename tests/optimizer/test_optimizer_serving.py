@@ -227,6 +227,7 @@ def test_an_address_in_use_is_told() -> None:
     [
         (("quickstart", "--deployment", "tp=4", "--host", "0.0.0.0"), "give --token"),
         (("quickstart",), "--deployment"),
+        (("result.json", "--set", "x=1"), "--set changes a problem"),
         (("no_such.json",), "no_such.json"),
         (("quickstart", "--deployment", "tp=3"), "tp"),
     ],

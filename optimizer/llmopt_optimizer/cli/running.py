@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .arguments import Coefficients, Debug, Overrides, Seed, finish
-from .outcome import ExitCode
+from .outcome import ExitCode, InputError
 
 Text = str | None
 
@@ -85,11 +86,15 @@ def simulate(
     def work() -> ExitCode:
         from .commands import Inputs
         from .looking import Looks
-        from .simulating import Outputs, run_run, run_simulate
+        from .simulating import Outputs, refuse_flags, run_run, run_simulate
 
         outputs = Outputs(out, Looks(timeline, requests, series, sglang, vllm))
-        if deployment is None or source is None:
-            return run_run(source, flags, tuple(overrides or ()), outputs)
+        if deployment is None:
+            folder = None if coefficients is None else dumps(str(coefficients.absolute()))
+            return run_run(source, flags | {"coefficients": folder}, tuple(overrides or ()), outputs)
+        if source is None:
+            raise InputError("--deployment needs the problem whose traffic it shall serve")
+        refuse_flags(flags, deployment)
         inputs = Inputs.of(source, overrides, seed, coefficients=coefficients)
         return run_simulate(inputs, deployment, outputs)
 

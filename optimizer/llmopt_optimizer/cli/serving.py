@@ -77,6 +77,8 @@ def _chosen(asked: Serving) -> tuple[Problem, Deployment]:
     if asked.deployment is not None:
         problem = load(asked.source, asked.overrides)
         return problem, parse_deployment(asked.deployment, problem)
+    if asked.overrides:
+        raise InputError("--set changes a problem, which is given with --deployment; a result stays as it is")
     path = Path(asked.source)
     if path.suffix != ".json" and not path.is_dir():
         raise InputError(f"{asked.source}: give a problem with --deployment, or the result of a solve")

@@ -51,6 +51,15 @@ def run_simulate(inputs: Inputs, deployment: str, outputs: Outputs) -> ExitCode:
     return ExitCode.SOLVED
 
 
+def refuse_flags(flags: Mapping[str, object], deployment: str) -> None:
+    """A problem with `--deployment` says all that the flags of a run would: none of them may be given."""
+    given = [name for name, value in flags.items() if value is not None and name != "seed"]
+    if given:
+        raise InputError(
+            f"--deployment {deployment}: the problem says what {', '.join(given)} would; use --set"
+        )
+
+
 def run_run(
     source: str | None, flags: Mapping[str, object], overrides: tuple[str, ...], outputs: Outputs
 ) -> ExitCode:

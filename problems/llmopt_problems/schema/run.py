@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 from ..deployment import RouterPolicy
 from ..errors import RuleError
 from ..models.spec import KvPrecision, WeightPrecision
-from .fields import Count, RequestsPerSecond, Seconds, Share, Tokens, unit_keys, with_units
+from .fields import Count, ExistingDirectory, RequestsPerSecond, Seconds, Share, Tokens, unit_keys, with_units
 from .lengths import LengthField
 from .resources import Engine, KvLink
 from .traffic import Traffic
@@ -80,6 +80,9 @@ class RunSpec(RunPool):
         alias="warmup",
         ge=0,
         description='Arrivals before this time are not measured, such as "30 s"; default: the first 10%.',
+    )
+    coefficients: ExistingDirectory | None = Field(
+        default=None, description="Folder with coefficient files of `llmopt calibrate`, read first."
     )
     seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of all random streams.")
     router: RouterPolicy = Field(default="shortest_queue", description="How requests are spread over ranks.")
