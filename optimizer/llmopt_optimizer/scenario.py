@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from llmopt_calibration import coefficients
 from llmopt_calibration.coefficients import CoefficientError, CoefficientSet
+from llmopt_calibration.engine import engine_layer
 from llmopt_calibration.precision import Precision
 from llmopt_problems import Problem, catalog
 from llmopt_problems.errors import Fault, ProblemError
@@ -73,10 +74,17 @@ def resolve(problem: Problem) -> Scenario:
 
 def _coefficients(problem: Problem, accelerator: str) -> CoefficientSet:
     try:
-        return coefficients.load(accelerator, problem.engine, problem.coefficients)
+        fitted = coefficients.load(accelerator, problem.engine, problem.coefficients)
     except CoefficientError as error:
         fault = Fault(str(error), "coefficients-unusable", "fix or remove that file", key="coefficients")
         raise ProblemError(fault) from error
+    return fitted.lengthened(_margin(problem))
+
+
+def _margin(problem: Problem) -> float:
+    """How much longer steps are taken to be for the confidence asked of the laws; never less than 1."""
+    asked = problem.verification.law_confidence
+    return 1.0 if asked is None else max(1.0, engine_layer(problem.engine).tpot_errors.quantile(asked))
 
 
 def _site(problem: Problem, offer: AcceleratorOffer, model: ModelSpec) -> Site:

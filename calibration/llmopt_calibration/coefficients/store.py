@@ -53,6 +53,12 @@ class CoefficientSet:
     accelerator: str
     engine: str
     families: Mapping[str, FamilyCoefficients]
+    margin: float = 1.0
+    """Factor on the time of every operator of a step: what laws are wanted to be safe by (`lengthened`)."""
+
+    def lengthened(self, margin: float) -> CoefficientSet:
+        """The same coefficients for steps that take `margin` times as long."""
+        return replace(self, margin=self.margin * margin)
 
     def family(self, name: str) -> FamilyCoefficients:
         """Coefficients of the law `name`; the law's defaults, labelled so, where nothing was fitted."""

@@ -6,6 +6,7 @@ held out says which: a prediction p keeps a bound B when the ratio stays below B
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Numbers = NDArray[np.float64]
+PERCENT = tuple(range(5, 100, 5))
+"""Of the quantiles that data files keep."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +33,16 @@ class ErrorDistribution:
     def quantile(self, probability: float) -> float:
         """The ratio that is exceeded with probability 1 - `probability`."""
         return float(np.interp(probability, self.probabilities, self.ratios))
+
+    def summary(self) -> dict[str, float]:
+        """Its quantiles at `PERCENT`, by name, for a data file."""
+        return {str(percent): self.quantile(percent / 100) for percent in PERCENT}
+
+
+def summarised(quantiles: Mapping[str, float]) -> ErrorDistribution:
+    """The distribution of a `summary`, straight between its quantiles."""
+    pairs = sorted((int(percent) / 100, float(ratio)) for percent, ratio in quantiles.items())
+    return ErrorDistribution(np.array([ratio for _, ratio in pairs]), np.array([p for p, _ in pairs]))
 
 
 def error_distribution(ratio: Numbers, pair: NDArray[np.str_]) -> ErrorDistribution:

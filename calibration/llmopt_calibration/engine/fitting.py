@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
+from llmopt_calibration.engine.error_bars import ErrorDistribution, error_distribution
 from llmopt_calibration.engine.first_token import FirstTokens, Numbers, added_s
 from llmopt_calibration.engine.layer import CONSTANTS, EngineConstant
 
@@ -91,6 +92,8 @@ class EngineFit:
 
     constants: Mapping[str, EngineConstant]
     errors: HeldOutErrors
+    tpot_errors: ErrorDistribution
+    """Measured over predicted TPOT of pairs that were held out."""
     candidates: Mapping[str, HeldOutErrors]
     """Of every choice of constants that was tried."""
 
@@ -111,7 +114,13 @@ def fit_engine(points: Responses) -> EngineFit:
     tried |= {(*steps, *f): held_out_errors(points, (*steps, *f)) for f in firsts}
     first = _chosen([(f, tried[(*steps, *f)].ttft + tried[(*steps, *f)].ttft_shape) for f in firsts])
     named = {" + ".join(choice) or "none": error for choice, error in tried.items()}
-    return EngineFit(_with_intervals(points, (*steps, *first)), tried[(*steps, *first)], named)
+    names = (*steps, *first)
+    return EngineFit(_with_intervals(points, names), tried[names], _tpot_errors(points, names), named)
+
+
+def _tpot_errors(points: Responses, names: tuple[str, ...]) -> ErrorDistribution:
+    _, tpot = held_out_predictions(points, names)
+    return error_distribution(points.measured_tpot_s / tpot, points.pair)
 
 
 def _first_token_choices(points: Responses) -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
+from llmopt_calibration.engine.error_bars import ErrorDistribution, summarised
 from llmopt_problems.models.spec import KvPrecision, ModelSpec, WeightPrecision
 
 ENGINES = ("sglang", "vllm", "trtllm")
@@ -86,6 +87,8 @@ class EngineLayer:
     held_out_tpot: float
     held_out_ttft: float
     """Mean absolute relative errors on pairs not fitted, macro-averaged."""
+    tpot_errors: ErrorDistribution
+    """Measured over predicted TPOT of pairs not fitted."""
     source: str
     date: str
 
@@ -128,6 +131,7 @@ def parse_layer(content: Mapping[str, Any]) -> EngineLayer:
         EngineSettings(**content["settings"]),
         float(content["held_out_mape"]["tpot"]),
         float(content["held_out_mape"]["ttft"]),
+        summarised(content["tpot_measured_over_predicted"]),
         content["source"]["points"],
         content["date"],
     )

@@ -19,8 +19,8 @@ import pandas as pd
 
 from llmopt_calibration.sources.errors import SourceError
 from llmopt_calibration.sources.measurements import sha256_of
+from llmopt_calibration.sources.serving_layouts import POOL_SIZES
 from llmopt_calibration.sources.serving_points import (
-    POOL_SIZES,
     PointError,
     ServingPoint,
     ServingRows,

@@ -12,45 +12,39 @@ point to predict.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from llmopt_calibration.sources.measurements import sha256_of
+from llmopt_calibration.sources.serving_cells import PointError, count, number
+from llmopt_calibration.sources.serving_layouts import PointPool, pools
 from llmopt_problems import catalog
-from llmopt_problems.deployment import Layout, Mode, Role
+from llmopt_problems.deployment import Mode
 from llmopt_problems.errors import ProblemError
-from llmopt_problems.models.spec import ModelSpec, MoeFfn, WeightPrecision
+from llmopt_problems.models.spec import MoeFfn, WeightPrecision
 
+__all__ = [
+    "PointError",
+    "PointPool",
+    "ServingPoint",
+    "ServingRows",
+    "catalog_model",
+    "checked_rows",
+    "read_serving_points",
+]
 ENGINES = ("sglang", "vllm", "trtllm")
 MODES: Mapping[str, Mode] = {"agg": "aggregated", "disagg": "disaggregated"}
 WEIGHTS = ("bf16", "fp8", "fp4", "int4")
 REQUIRED = ("model_path", "system", "backend", "mode", "isl", "osl", "concurrency")
-POOL_SIZES = ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
 SHORTEST_SHARE = 0.8
 """Shortest length over longest, of the load generator's uniform lengths."""
 LATENCY_RANGE_MS = {"ttft_ms": (0.1, 3.6e6), "tpot_ms": (0.05, 1e4)}
-BLOCK = 128
-"""Columns that share a scale in fp8 checkpoints."""
 LARGEST_CONCURRENCY = 100_000
 LARGEST_TOKENS = 10_000_000
-
-
-class PointError(ValueError):
-    """Why a row is no serving point."""
-
-
-@dataclass(frozen=True, slots=True)
-class PointPool:
-    """Equal instances of one role."""
-
-    role: Role
-    layout: Layout
-    instances: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +164,12 @@ def _point(row: Mapping[str, str]) -> ServingPoint:
         engine_version=row.get("backend_version") or row.get("image", ""),
         weights=_weights(row, spec.native_weights),
         mode=MODES[mode],
-        pools=_pools(row, MODES[mode], spec),
+        pools=pools(row, MODES[mode], spec),
         shortest_input=inputs[0],
         longest_input=inputs[1],
         shortest_output=outputs[0],
         longest_output=outputs[1],
-        concurrency=_count(row, "concurrency", LARGEST_CONCURRENCY),
+        concurrency=count(row, "concurrency", LARGEST_CONCURRENCY),
         ttft_s=_latency(row, "ttft_ms"),
         tpot_s=_latency(row, "tpot_ms"),
         source=" ".join(filter(None, (row.get("family", ""), row.get("image", "")))),
@@ -222,79 +216,13 @@ def _first_word(row: Mapping[str, str], column: str) -> str:
 
 def _lengths(row: Mapping[str, str], column: str) -> tuple[int, int]:
     """Shortest and longest length: constant where the stated mean is the nominal length."""
-    longest = _count(row, column, LARGEST_TOKENS)
+    longest = count(row, column, LARGEST_TOKENS)
     stated = row.get(f"{column}_mean", "")
-    mean = _number(row, f"{column}_mean") if stated else (1 + SHORTEST_SHARE) / 2 * longest
+    mean = number(row, f"{column}_mean") if stated else (1 + SHORTEST_SHARE) / 2 * longest
     shortest = round(2 * mean - longest)
     if not 1 <= shortest <= longest:
         raise PointError(f"{column}_mean is outside [{column}/2, {column}]: check its unit")
     return shortest, longest
-
-
-def _pools(row: Mapping[str, str], mode: Mode, model: ModelSpec) -> tuple[PointPool, ...]:
-    if mode == "disaggregated":
-        return _dispatching((_named_pool(row, "prefill"), _named_pool(row, "decode")), row["backend"], model)
-    sizes = [_size(row, name) for name in ("tp", "pp", "attn_dp", "moe_tp", "moe_ep")]
-    layout = _layout(*sizes)
-    gpus = _size(row, "gpus") if row.get("gpus") else layout.world
-    if gpus % layout.world:
-        raise PointError("gpus is no multiple of the instance's world size")
-    return (PointPool("serve", layout, gpus // layout.world),)
-
-
-def _named_pool(row: Mapping[str, str], role: Role) -> PointPool:
-    layout = _layout(*(_size(row, f"{role}_{size}") for size in POOL_SIZES))
-    return PointPool(role, layout, _count(row, f"{role}_num_workers", 10_000))
-
-
-def _dispatching(pools: tuple[PointPool, ...], engine: str, model: ModelSpec) -> tuple[PointPool, ...]:
-    """The pools with the expert groups that SGLang must have run with.
-
-    A row that gives one of its pools a moe_tp which cuts the fp8 blocks of 128 does not know expert groups:
-    its pools with data-parallel attention send tokens to experts with DeepEP, which makes every accelerator
-    a group (`--moe-a2a-backend deepep` sets the EP size to the TP size). Other rows mean what they say.
-    """
-    if engine != "sglang" or not any(_cut(pool.layout, model) for pool in pools):
-        return pools
-    return tuple(
-        replace(pool, layout=replace(pool.layout, ep=pool.layout.tp)) if pool.layout.dp > 1 else pool
-        for pool in pools
-    )
-
-
-def _cut(layout: Layout, model: ModelSpec) -> bool:
-    """Whether an expert's slice is no whole number of blocks."""
-    widths = {group.ffn.expert_intermediate for group in model.layers if isinstance(group.ffn, MoeFfn)}
-    return any(width * layout.ep % (layout.tp * BLOCK) for width in widths)
-
-
-def _layout(tp: int, pp: int, dp: int, moe_tp: int, moe_ep: int) -> Layout:
-    world = tp * dp
-    if moe_tp * moe_ep not in (1, world):
-        raise PointError("moe_tp x moe_ep is not tp x attention dp: the layout is not one that engines have")
-    return Layout(tp=world, pp=pp, ep=moe_ep, dp=dp)
-
-
-def _size(row: Mapping[str, str], column: str) -> int:
-    """A parallel size; an empty cell is 1."""
-    return _count(row, column, 4096) if row.get(column) else 1
-
-
-def _count(row: Mapping[str, str], column: str, largest: int) -> int:
-    value = _number(row, column)
-    if value != int(value) or not 1 <= value <= largest:
-        raise PointError(f"{column} is not a whole number from 1 to {largest}")
-    return int(value)
-
-
-def _number(row: Mapping[str, str], column: str) -> float:
-    try:
-        value = float(row.get(column, ""))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise PointError(f"{column} is missing or not a number")
-    return value
 
 
 def _choice(row: Mapping[str, str], column: str, known: tuple[str, ...]) -> str:
@@ -308,7 +236,7 @@ def _latency(row: Mapping[str, str], column: str) -> float | None:
     if not row.get(column):
         return None
     low, high = LATENCY_RANGE_MS[column]
-    value = _number(row, column)
+    value = number(row, column)
     if not low <= value <= high:
         raise PointError(f"{column} is not from {low:g} to {high:g} milliseconds: check its unit")
     return value * 1e-3

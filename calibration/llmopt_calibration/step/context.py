@@ -53,6 +53,8 @@ class StepContext:
         cost = operator_expressions(law(family), shape, self.accelerator, fitted.values)
         if fitted.residual is not None:
             cost = cost._replace(seconds=cost.seconds * fitted.residual.factor(shape))
+        if self.coefficients.margin != 1:
+            cost = cost._replace(seconds=cost.seconds * self.coefficients.margin)
         seconds, flops, hbm_bytes, network_bytes = (count * part for part in cost)
         sizes = {size: sp.sympify(value, strict=True) for size, value in shape.items()}
         return Operator(name, family, seconds, flops, hbm_bytes, network_bytes, sees, fitted.basis, sizes)

@@ -119,6 +119,9 @@ def layer_content(
         "date": on.isoformat(),
         "source": dict(provenance),
         "held_out_mape": {part: _rounded(error) for part, error in asdict(found.errors).items()},
+        "tpot_measured_over_predicted": {
+            percent: _rounded(ratio) for percent, ratio in found.tpot_errors.summary().items()
+        },
         "held_out_mape_of_choices": candidates,
         "constants": constants,
         "settings": dict(settings),

@@ -25,6 +25,13 @@ class Verification(BaseModel):
     confidence: float = Field(
         default=0.95, gt=0.5, lt=1, description="Confidence with which service levels hold."
     )
+    law_confidence: float | None = Field(
+        default=None,
+        gt=0.5,
+        le=0.95,
+        description="Share of measured steps that are to be no longer than planned ones, by the errors on "
+        "models and accelerators that no fit saw; default: steps as the laws have them.",
+    )
     requests: Count = Field(default=2000, description="Requests of one replication.")
     replications: int = Field(
         default=5, ge=1, le=1000, description="Independent simulation runs of a deployment."
