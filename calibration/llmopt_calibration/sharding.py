@@ -107,7 +107,7 @@ def sharded_weights(
         for part in whole:
             share = _weight_share(part, kind, split)
             if part == "routed_experts" and isinstance(kind.group.ffn, MoeFfn):
-                share *= 1 + redundant * sp.Min(1, split.ep - 1) / sp.Integer(kind.group.ffn.experts)
+                share *= 1 + sp.Rational(redundant, kind.group.ffn.experts)
             shards[part] += layers * kind.layer_bytes(part) * share
     return shards
 

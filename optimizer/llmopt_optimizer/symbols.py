@@ -7,9 +7,9 @@ that an expression can be read, differentiated, tabulated or handed to a solver 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sympy import Symbol
+from sympy import Expr, S, Symbol
 
 from llmopt_problems.deployment import Mode, Role
 
@@ -37,12 +37,20 @@ class PoolSymbols:
     instances: Symbol
     chunk_tokens: Symbol
     batch_cap: Symbol
+    ffn: Expr = S.Zero
+    micro_batches: Expr = S.One
 
 
-def pool_symbols(role: Role) -> PoolSymbols:
-    """Decision symbols of the pool that plays `role`, named `prefill_tp`, `decode_instances`, …"""
+def pool_symbols(role: Role, *, afd: bool = False) -> PoolSymbols:
+    """Decision symbols of the pool that plays `role`, named `prefill_tp`, `decode_instances`, …
+
+    Only a pool with attention–FFN disaggregation decides `ffn` and `micro_batches`.
+    """
     names = ("tp", "pp", "ep", "dp", "instances", "chunk_tokens", "batch_cap")
-    return PoolSymbols(*(_integer(f"{role}_{name}") for name in names))
+    common = PoolSymbols(*(_integer(f"{role}_{name}") for name in names))
+    if not afd:
+        return common
+    return replace(common, ffn=_integer(f"{role}_ffn"), micro_batches=_integer(f"{role}_micro_batches"))
 
 
 @dataclass(frozen=True, slots=True)

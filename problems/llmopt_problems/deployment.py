@@ -47,11 +47,16 @@ class Layout:
     pp: int = 1
     ep: int = 1
     dp: int = 1
+    ffn: int = 0
+    """Accelerators for feed-forward blocks and experts alone, beside `tp` for attention (attention-FFN
+    disaggregation); 0: all do both."""
+    micro_batches: int = 1
+    """Parts of a step's batch that attention and feed-forward accelerators work on in turn."""
 
     @property
     def world(self) -> int:
         """Accelerators of one instance."""
-        return self.tp * self.pp
+        return self.tp * self.pp + self.ffn
 
     @property
     def attention_tp(self) -> int:

@@ -14,6 +14,7 @@ from llmopt_problems.traffic import sample, traffic_summary
 
 def test_the_bundled_problems_are_these() -> None:
     assert examples.names() == (
+        "afd",
         "deepseek_r1_h200",
         "mixed_h200",
         "prefix_trace",
@@ -31,7 +32,7 @@ def test_a_bundled_problem_loads_by_name(name: str) -> None:
     assert problem.name == name
 
 
-@pytest.mark.parametrize("name", ["deepseek_r1_h200", "prefix_trace", "quickstart"])
+@pytest.mark.parametrize("name", ["afd", "deepseek_r1_h200", "prefix_trace", "quickstart"])
 def test_a_bundled_deployment_can_be_drawn(name: str) -> None:
     problem = load(name)
     assert len(sample(problem.traffic, 50, problem.verification.seed).requests) == 50

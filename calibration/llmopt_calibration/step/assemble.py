@@ -40,11 +40,13 @@ def step_law(
     symbols: StepSymbols | None = None,
     verify: int = 1,
     experts: ExpertUse | None = None,
+    expert_tokens: sp.Expr | None = None,
 ) -> StepLaw:
     """The operators of one forward pass, as expressions in the step's state and the layout's symbols.
 
     `imbalance` is the load of the busiest expert group over what the tables that the coefficients were fitted
-    to had, a number or a frozen symbol; `experts` says instead how tokens use the experts. With
+    to had, a number or a frozen symbol; `experts` says instead how tokens use the experts, in a step of
+    `expert_tokens` (default: its own). With
     `verify` tokens a decode sequence the law is of a pass that verifies drafts: attention reads a sequence's
     keys once for all of its queries, which share the tile of a KV head as further query heads would; all
     other operators see tokens, and get `verify` a sequence from whoever evaluates the law. The law means
@@ -60,6 +62,7 @@ def step_law(
         symbols=symbols,
         verify=verify,
         experts=experts,
+        expert_tokens=expert_tokens,
     )
     return StepLaw(running(_operators(context)), context.symbols)
 
@@ -75,6 +78,7 @@ def step_context(
     symbols: StepSymbols | None = None,
     verify: int = 1,
     experts: ExpertUse | None = None,
+    expert_tokens: sp.Expr | None = None,
 ) -> StepContext:
     """What the operators of a step are built from, for the arguments of `step_law`."""
     return StepContext(
@@ -88,6 +92,7 @@ def step_context(
         symbols or StepSymbols(),
         verify,
         experts,
+        expert_tokens,
     )
 
 

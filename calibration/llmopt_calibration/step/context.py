@@ -42,6 +42,8 @@ class StepContext:
     """Query tokens that a decode sequence has in the step: its drafts and one where the engine speculates."""
     experts: ExpertUse | None = None
     """How tokens use experts; None: as in the tables that the coefficients were fitted to."""
+    expert_tokens: sp.Expr | None = None
+    """Tokens of the step for which the imbalance of experts is taken; None: those that it has."""
 
     def local(self, heads: int) -> sp.Expr:
         """Heads of one rank: never less than one, then they are replicated."""

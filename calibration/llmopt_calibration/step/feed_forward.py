@@ -24,15 +24,15 @@ def feed_forward_operators(context: StepContext, ffn: Ffn, count: int) -> Iterat
     """`count` equal feed-forward blocks with their communication."""
     match ffn:
         case DenseFfn():
-            yield from _dense(context, "dense_ffn", (ffn.intermediate, ffn.gated), count, sp.S.One)
+            yield from dense_operators(context, "dense_ffn", (ffn.intermediate, ffn.gated), count, sp.S.One)
             yield from _exchange(context, "dense_ffn", count, sp.S.Zero)
         case MoeFfn():
-            yield from _experts(context, ffn, count)
+            yield from expert_operators(context, ffn, count)
             yield from _dispatch(context, ffn, count)
             yield from _exchange(context, "moe", count, context.layout.dispatched)
 
 
-def _dense(
+def dense_operators(
     context: StepContext, name: Component, shape: tuple[int, bool], count: int, spread: sp.Expr
 ) -> Iterator[Operator]:
     """A block of (width, gated) on N / `spread` tokens, its width divided over tp / `spread` ranks."""
@@ -45,7 +45,8 @@ def _dense(
     yield context.gemm(f"{name}.down", name, "engine_tokens", count, tokens, width, hidden)
 
 
-def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
+def expert_operators(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator]:
+    """Router, routed and shared experts of `count` equal blocks, without what brings tokens to them."""
     tokens, hidden, spread = context.symbols.N, context.model.hidden, context.layout.spread
     routed = _routed(context, ffn)
     yield context.gemm("moe.router", "router", "engine_tokens", count, tokens / spread, hidden, ffn.experts)
@@ -63,16 +64,15 @@ def _experts(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operator
     )
     if ffn.shared_intermediate:
         shape = (ffn.shared_intermediate, ffn.gated)
-        yield from _dense(context, "shared_experts", shape, count, spread)
+        yield from dense_operators(context, "shared_experts", shape, count, spread)
         # Their output is scaled by its gate where there is one, then added to that of the routed experts.
         kernels, moved = 2 if ffn.shared_gate else 1, 3 * ACTIVATION_BYTES * tokens / spread * hidden
         yield context.elementwise("shared_experts.sum", "engine_tokens", kernels * count, moved)
 
 
 def kept_experts(context: StepContext, ffn: MoeFfn) -> sp.Expr:
-    """Experts of a layer and their copies; one group has no use for copies."""
-    copies = context.experts.redundant if context.experts is not None else 0
-    return ffn.experts + copies * sp.Min(1, context.layout.ep - 1)
+    """Experts of a layer and their copies."""
+    return sp.Integer(ffn.experts + (context.experts.redundant if context.experts is not None else 0))
 
 
 def _imbalance(context: StepContext, ffn: MoeFfn, shown: sp.Expr) -> sp.Expr:
@@ -86,8 +86,15 @@ def _imbalance(context: StepContext, ffn: MoeFfn, shown: sp.Expr) -> sp.Expr:
     values = context.coefficients.family(f"moe_{context.weights['routed_experts']}").values
     local = kept_experts(context, ffn) / ep
     measured = 1 + values["skew"] * (1 - local / shown) / local ** values["skew_exponent"]
-    wanted = expert_imbalance(context.experts, ffn, context.symbols.N, ep)
+    wanted = _group_load(context, ffn)
     return 1 + (wanted / measured - 1) * several
+
+
+def _group_load(context: StepContext, ffn: MoeFfn) -> sp.Expr:
+    """Load of the busiest expert group over the mean."""
+    assert context.experts is not None
+    tokens = context.symbols.N if context.expert_tokens is None else context.expert_tokens
+    return expert_imbalance(context.experts, ffn, tokens, context.layout.ep)
 
 
 def _routed(context: StepContext, ffn: MoeFfn) -> dict[str, sp.Expr]:
@@ -114,7 +121,7 @@ def _dispatch(context: StepContext, ffn: MoeFfn, count: int) -> Iterator[Operato
     ep, present = context.layout.ep, context.layout.dispatched
     copies = ep * (1 - (1 - 1 / ep) ** ffn.experts_per_token)
     if context.experts is not None:  # all wait for the group that sends and receives the most
-        copies *= expert_imbalance(context.experts, ffn, context.symbols.N, ep)
+        copies *= _group_load(context, ffn)
     values = context.symbols.N / context.layout.tp * context.model.hidden * copies
     own = context.coefficients.family("expert_dispatch").basis == "measured"
     activation_bytes = FORMATS[context.weights["routed_experts"]].activation_bytes

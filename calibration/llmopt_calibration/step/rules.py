@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from llmopt_calibration.step.symbols import SymbolicLayout, symbolic
+from llmopt_calibration.step.symbols import AfdLayout, SymbolicLayout, afd_layout, symbolic
 from llmopt_problems.deployment import Layout
 from llmopt_problems.models.facts import component_precision
 from llmopt_problems.models.spec import (
@@ -67,11 +67,26 @@ def layout_rules(
     return tuple(rules)
 
 
+def afd_rules(model: ModelSpec, layout: AfdLayout, redundant: int = 0) -> tuple[LayoutRule, ...]:
+    """Every rule for `model` with attention and feed-forward blocks on accelerators of their own."""
+    split, experts = layout.attention, layout.experts
+    rules = [*_group_rules(split), *_family_rules(model, experts)]
+    for attention in {group.attention: None for group in model.layers}:
+        rules += _head_rules(attention, split)
+    for ffn in {group.ffn: None for group in model.layers}:
+        if isinstance(ffn, MoeFfn):
+            rules += _expert_rules(ffn, experts, None, redundant)
+    return tuple(rules)
+
+
 def layout_violations(
     model: ModelSpec, layout: Layout, weights: WeightPrecision | None = None, redundant: int = 0
 ) -> tuple[str, ...]:
     """The messages of the rules that `layout` breaks; empty for a valid layout."""
-    broken = (rule for rule in layout_rules(model, layout, weights, redundant) if rule.excess > 0)
+    apart = layout.ffn > 0
+    rules = afd_rules(model, afd_layout(layout), redundant) if apart else None
+    rules = rules if rules is not None else layout_rules(model, layout, weights, redundant)
+    broken = (rule for rule in rules if rule.excess > 0)
     return tuple(dict.fromkeys(rule.message for rule in broken))
 
 
@@ -109,7 +124,7 @@ def _head_rules(
 def _expert_rules(
     ffn: MoeFfn, split: SymbolicLayout, precision: WeightPrecision | None, redundant: int
 ) -> Iterator[LayoutRule]:
-    kept = ffn.experts + redundant * sp.Min(1, split.ep - 1)
+    kept = sp.Integer(ffn.experts + redundant)
     copies = f" and {redundant} copies" if redundant else ""
     yield LayoutRule(
         sp.Mod(kept, split.ep), f"ep does not divide the {ffn.experts} experts{copies}: change ep"

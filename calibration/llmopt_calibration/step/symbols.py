@@ -96,3 +96,31 @@ def symbolic(layout: Layout | SymbolicLayout) -> SymbolicLayout:
     if isinstance(layout, SymbolicLayout):
         return layout
     return SymbolicLayout(*(sp.Integer(entry) for entry in (layout.tp, layout.pp, layout.ep, layout.dp)))
+
+
+@dataclass(frozen=True, slots=True)
+class AfdLayout:
+    """An instance whose attention and feed-forward blocks run on accelerators of their own."""
+
+    tp: sp.Expr = field(default_factory=lambda: _count("tp"))
+    """Attention accelerators."""
+    dp: sp.Expr = field(default_factory=lambda: _count("dp"))
+    """Attention replicas."""
+    ffn: sp.Expr = field(default_factory=lambda: _count("ffn"))
+    """Feed-forward accelerators, each an expert group of its own."""
+    micro_batches: sp.Expr = field(default_factory=lambda: _count("micro_batches"))
+
+    @property
+    def attention(self) -> SymbolicLayout:
+        """The attention accelerators as a layout."""
+        return SymbolicLayout(self.tp, sp.S.One, sp.S.One, self.dp)
+
+    @property
+    def experts(self) -> SymbolicLayout:
+        """The feed-forward accelerators as a layout: tokens stay where they come, experts are whole."""
+        return SymbolicLayout(self.ffn, sp.S.One, self.ffn, self.ffn)
+
+
+def afd_layout(layout: Layout) -> AfdLayout:
+    """The layout as expressions; it has feed-forward accelerators."""
+    return AfdLayout(*(sp.Integer(n) for n in (layout.tp, layout.dp, layout.ffn, layout.micro_batches)))

@@ -11,7 +11,7 @@ from llmopt_calibration.compiled import CompiledStep
 from llmopt_optimizer.bounds.demand import demand_of
 from llmopt_optimizer.bounds.metrics import Offered
 from llmopt_optimizer.bounds.openings import Openings, at, openings
-from llmopt_optimizer.bounds.roles import Floats, Layouts, Patience, role_bounds
+from llmopt_optimizer.bounds.roles import LAYOUT, Floats, Layouts, Patience, role_bounds
 from llmopt_optimizer.bounds.space import BoundedSystem, SystemRows, system_rows
 from llmopt_optimizer.core.program import Assignment, Program
 from llmopt_optimizer.formulation.deployments import with_settings
@@ -101,14 +101,13 @@ def patience_of(levels: Sequence[ServiceLevel]) -> Patience | None:
 
 def steps(
     layouts: Layouts, step_of: Callable[[PoolDeployment], CompiledStep]
-) -> dict[tuple[str, int, int, int, int], CompiledStep]:
+) -> dict[tuple[str, tuple[int, ...]], CompiledStep]:
     """The compiled step of every accelerator and layout, with room for the largest caps among the rows."""
     values = layouts.values
-    names = ("tp", "pp", "ep", "dp")
     found = {}
     for accelerator in np.unique(layouts.accelerator):
         mine = layouts.take(np.flatnonzero(layouts.accelerator == accelerator))
-        for degrees, _ in mine.groups(*names):
+        for degrees, _ in mine.groups(*LAYOUT):
             pool = PoolDeployment(
                 role=layouts.role,
                 accelerator=str(accelerator),
@@ -117,6 +116,5 @@ def steps(
                 chunk_tokens=int(values["chunk_tokens"].max()),
                 batch_cap=int(values["batch_cap"].max()),
             )
-            tp, pp, ep, dp = degrees
-            found[str(accelerator), tp, pp, ep, dp] = step_of(pool)
+            found[str(accelerator), degrees] = step_of(pool)
     return found

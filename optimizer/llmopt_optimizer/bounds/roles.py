@@ -35,6 +35,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SHARES: Mapping[Statistic, float] = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+LAYOUT = ("tp", "pp", "ep", "dp", "ffn", "micro_batches")
+"""Decisions that a step law depends on, in the order of `Layout`."""
 MEAN_SHARES = (0.5, 0.8)
 """Shares of the requests by whose slowest member a mean is bounded."""
 
@@ -100,17 +102,17 @@ class Step:
 
 def role_bounds(
     layouts: Layouts,
-    step_of: Mapping[tuple[str, int, int, int, int], CompiledStep],
+    step_of: Mapping[tuple[str, tuple[int, ...]], CompiledStep],
     demands: Sequence[Demand],
     patience: Patience | None,
 ) -> RoleBounds:
-    """The bounds of every row; `step_of` is keyed by accelerator, tp, pp, ep and dp."""
+    """The bounds of every row; `step_of` is keyed by accelerator and `LAYOUT`."""
     count = len(layouts.accelerator)
     empty = _nothing(count)
     for accelerator in np.unique(layouts.accelerator):
         mine = np.flatnonzero(layouts.accelerator == accelerator)
-        for (tp, pp, ep, dp), rows in layouts.take(mine).groups("tp", "pp", "ep", "dp"):
-            compiled = step_of[str(accelerator), tp, pp, ep, dp]
+        for degrees, rows in layouts.take(mine).groups(*LAYOUT):
+            compiled = step_of[str(accelerator), degrees]
             _fill(empty, mine[rows], layouts.take(mine[rows]), compiled, demands, patience)
     return empty
 

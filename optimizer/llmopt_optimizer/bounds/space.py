@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sympy import Symbol
 
-from llmopt_optimizer.bounds.roles import Floats, Ints, Layouts, RoleBounds, prefill_caps
+from llmopt_optimizer.bounds.roles import LAYOUT, Floats, Ints, Layouts, RoleBounds, prefill_caps
 from llmopt_optimizer.core.algebra import symbols_of
 from llmopt_optimizer.core.columns import Columns, compile_pool
 from llmopt_optimizer.core.program import Assignment, Pool, Program, System, Variant
@@ -109,8 +109,9 @@ def _role_rows(role: Role, axis: int, columns: Columns, stock: set[Symbol]) -> R
 
 def _layouts(role: Role, columns: Columns) -> Layouts:
     """The decisions of a role as arrays over the rows of its pool."""
-    names = ("tp", "pp", "ep", "dp", "instances", "chunk_tokens", "batch_cap")
+    names = (*LAYOUT, "instances", "chunk_tokens", "batch_cap")
     values: dict[str, Ints] = {name: np.ones(len(columns), dtype=np.int64) for name in names}
+    values["ffn"] *= 0  # where nothing is decided
     accelerator = np.empty(len(columns), dtype=object)
     for index, variant in enumerate(columns.pool.variants):
         rows = np.flatnonzero(columns.variant == index)

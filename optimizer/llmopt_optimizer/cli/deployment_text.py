@@ -43,7 +43,7 @@ from llmopt_problems.deployment import (
 from llmopt_problems.document import check_tree, compose, plain, read_text
 from llmopt_problems.speculation import Speculation
 
-_LAYOUT_KEYS = ("tp", "pp", "ep", "dp")
+_LAYOUT_KEYS = ("tp", "pp", "ep", "dp", "ffn", "micro_batches")
 _SHARED_KEYS = ("mode", "router", "prefix_cache", "caching", "routing", "transfers")
 
 
@@ -56,6 +56,8 @@ class _LayoutInput(_Strict):
     pp: PositiveInt = 1
     ep: PositiveInt = 1
     dp: PositiveInt = 1
+    ffn: int = Field(0, ge=0)
+    micro_batches: PositiveInt = 1
 
 
 class _GrowthInput(_Strict):

@@ -12,19 +12,21 @@ from dataclasses import replace
 from sympy import Expr, Integer
 
 from llmopt_calibration.memory import MemorySymbols, memory_law
-from llmopt_calibration.step import SymbolicLayout, step_law
+from llmopt_calibration.step import StepLaw, SymbolicLayout, step_law
 from llmopt_calibration.step.rules import layout_rules
 from llmopt_optimizer.core.algebra import symbols_of
 from llmopt_optimizer.core.program import Constraint, Objective, Pool, Program, System, Variant
+from llmopt_optimizer.formulation.apart import afd_constraints, afd_law, afd_memory
 from llmopt_optimizer.formulation.class_metrics import with_class_metrics
 from llmopt_optimizer.formulation.deployments import PREFILL_BATCH_CAP
 from llmopt_optimizer.formulation.domains import decisions_of
 from llmopt_optimizer.formulation.levels import limit_of
 from llmopt_optimizer.formulation.own_metrics import with_own_metrics
-from llmopt_optimizer.formulation.pool import MemoryInputs, PoolInputs, Surroundings
+from llmopt_optimizer.formulation.pool import TYPICAL_TOKENS, MemoryInputs, PoolInputs, Surroundings
 from llmopt_optimizer.formulation.systems import Offer, aggregated_system, disaggregated_system
 from llmopt_optimizer.formulation.transfers import transfer_between
 from llmopt_optimizer.frozen import Frozen
+from llmopt_optimizer.metrics.resources import gpus
 from llmopt_optimizer.scenario import Scenario, Site
 from llmopt_optimizer.symbols import PoolSymbols, frozen_symbols, pool_symbols
 from llmopt_problems import Problem
@@ -103,35 +105,56 @@ def surroundings(scenario: Scenario) -> Surroundings:
 
 
 def _offers(scenario: Scenario, role: Role) -> tuple[Offer, ...]:
-    symbols = pool_symbols(role)
+    symbols = pool_symbols(role, afd=role == "decode" and scenario.problem.search.afd is not None)
     return tuple(_offer(scenario, site, role, symbols) for site in scenario.sites)
 
 
 def _offer(scenario: Scenario, site: Site, role: Role, symbols: PoolSymbols) -> Offer:
-    layout = layout_of(symbols)
     weights = scenario.precision.weights
-    rules = layout_rules(scenario.model, layout, weights, scenario.redundant_experts)
-    stock = Constraint("stock", symbols.instances * symbols.tp * symbols.pp - site.available)
-    # Residuals are for the simulation: in formulas they would cost minutes and buy what it measures anyway.
-    fitted = site.coefficients.laws_alone()
-    law = step_law(
-        scenario.model, site.accelerator, scenario.precision, layout, fitted, experts=scenario.experts
-    )
+    law, memory, rules = _laws(scenario, site, role, symbols)
+    stock = Constraint("stock", gpus(symbols) - site.available)
     return Offer(
         inputs=PoolInputs(
             role=role,
             symbols=symbols,
             law=law,
-            memory=_memory(scenario, site, role, symbols),
+            memory=memory,
             accelerator=site.accelerator,
             arithmetic=arithmetic_of(weights, site.accelerator),
             usd_per_gpu_hour=site.usd_per_gpu_hour,
             largest_request_tokens=scenario.traffic.max_input_tokens + scenario.traffic.max_output_tokens,
         ),
         decisions=decisions_of(role, symbols, site.search, site.available),
-        rules=(stock, *(Constraint(rule.message, rule.excess) for rule in rules)),
+        rules=(stock, *rules),
         available=site.available,
     )
+
+
+def _laws(
+    scenario: Scenario, site: Site, role: Role, symbols: PoolSymbols
+) -> tuple[StepLaw, MemoryInputs, tuple[Constraint, ...]]:
+    """Step law, memory and rules of a pool: of whole instances, or of attention and experts apart."""
+    if symbols.ffn != 0:
+        return (
+            afd_law(scenario, site, symbols),
+            afd_memory(scenario, site, symbols),
+            afd_constraints(scenario, site, symbols),
+        )
+    layout, weights = layout_of(symbols), scenario.precision.weights
+    rules = layout_rules(scenario.model, layout, weights, scenario.redundant_experts)
+    # Residuals are for the simulation: in formulas they would cost minutes and buy what it measures anyway.
+    fitted = site.coefficients.laws_alone()
+    law = step_law(
+        scenario.model,
+        site.accelerator,
+        scenario.precision,
+        layout,
+        fitted,
+        experts=scenario.experts,
+        expert_tokens=TYPICAL_TOKENS,
+    )
+    constraints = tuple(Constraint(rule.message, rule.excess) for rule in rules)
+    return law, _memory(scenario, site, role, symbols), constraints
 
 
 def layout_of(symbols: PoolSymbols) -> SymbolicLayout:

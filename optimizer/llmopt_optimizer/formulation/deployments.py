@@ -90,7 +90,14 @@ def _pool(role: Role, accelerator: str, choice: Choice) -> PoolDeployment:
     return PoolDeployment(
         role=role,
         accelerator=accelerator,
-        layout=Layout(values["tp"], values["pp"], values["ep"], values["dp"]),
+        layout=Layout(
+            values["tp"],
+            values["pp"],
+            values["ep"],
+            values["dp"],
+            values.get("ffn", 0),
+            values.get("micro_batches", 1),
+        ),
         instances=values["instances"],
         chunk_tokens=_chunk_tokens(values),
         batch_cap=_batch_cap(values),
@@ -109,6 +116,7 @@ def _batch_cap(values: Mapping[str, Number]) -> int:
 def decision_values(pool: PoolDeployment) -> dict[str, int]:
     """The decisions that a pool stands for, by the names that `PoolSymbols` gives them."""
     layout = pool.layout
+    apart = {"ffn": layout.ffn, "micro_batches": layout.micro_batches} if layout.ffn else {}
     return {
         "tp": layout.tp,
         "pp": layout.pp,
@@ -117,4 +125,5 @@ def decision_values(pool: PoolDeployment) -> dict[str, int]:
         "instances": pool.instances,
         "chunk_tokens": pool.chunk_tokens,
         "batch_cap": pool.batch_cap,
+        **apart,
     }

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sympy import Expr
+from sympy import Expr, Integer, S
 
 from llmopt_calibration.step import StepLaw
+from llmopt_optimizer.core.algebra import larger
 from llmopt_optimizer.core.program import Constraint, State
 from llmopt_optimizer.metrics.resources import Utilisation, gpus, power_w
 from llmopt_optimizer.symbols import FrozenSymbols, PoolSymbols
@@ -23,6 +24,10 @@ from llmopt_problems.metrics_catalog import Statistic
 LARGEST_LOAD = 0.97
 """A deployment whose prefill or batch slots are busier than this is not proposed: its queue would be unstable
 within the accuracy of the laws."""
+
+TYPICAL_TOKENS = Integer(1024)
+"""Tokens of a step for which formulas take the imbalance of experts, a number then for each number of groups.
+As a formula of the step's own tokens it costs minutes; simulation and bounds have it."""
 
 TRAFFIC = "traffic against capacity"
 """Label of the constraints that read a load: the expected model's judgement, not a rule of validity."""
@@ -39,6 +44,8 @@ class MemoryInputs:
     kv_bytes_per_token: Expr
     kv_capacity_tokens: Expr
     """Tokens that the KV pool of one rank holds."""
+    apart_bytes: Expr = S.Zero
+    """On accelerators for feed-forward blocks alone, where there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ def resource_attributes(inputs: PoolInputs, used: Utilisation, kv_tokens: Expr) 
     """
     count = gpus(inputs.symbols)
     peak = inputs.memory.fixed_bytes + kv_tokens * inputs.memory.kv_bytes_per_token
+    if inputs.memory.apart_bytes != 0:
+        peak = larger(peak, inputs.memory.apart_bytes)
     return {
         "gpus": count,
         "usd_per_hour": count * inputs.usd_per_gpu_hour,

@@ -130,6 +130,11 @@ def _check_transfers(deployment: Deployment) -> None:
 
 
 def _pool(scenario: Scenario, pool: PoolDeployment) -> PoolInstallation:
+    if pool.layout.ffn:
+        raise LaunchError(
+            f"the {pool.role} pool has {pool.layout.ffn} accelerators for feed-forward blocks, which no "
+            "engine with an inventory can launch: take a deployment without ffn"
+        )
     site, memory = scenario.site(pool.accelerator), pool_memory(scenario, pool)
     hbm_bytes = site.accelerator.hbm_bytes
     static = memory.weights + memory.states + memory.kv_bytes_per_token * memory.kv_capacity_tokens

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from llmopt_calibration.compiled import CompiledStep, StepCompiler, step_compiler
+from llmopt_calibration.compiled import CompiledStep, StepCompiler, compile_step, step_compiler
 from llmopt_calibration.expert_load import group_shares
-from llmopt_calibration.memory import memory_law
+from llmopt_calibration.memory import MemoryLaw, memory_law
 from llmopt_calibration.step import SymbolicLayout, step_law
+from llmopt_calibration.step.afd import afd_step_law
+from llmopt_calibration.step.symbols import afd_layout
 from llmopt_calibration.transfer import TransferLaw, host_load_law
 from llmopt_optimizer.errors import DeploymentError
+from llmopt_optimizer.formulation.apart import memory_of
 from llmopt_optimizer.formulation.build import arithmetic_of
 from llmopt_optimizer.formulation.transfers import transfer_law
 from llmopt_optimizer.loop.drafts import draft_memory, draft_step, verifying_step
@@ -70,6 +73,8 @@ class Workbench:
             return verifying_step(self.scenario, pool, pool.speculation)
         bounds = _roomy(self.scenario.site(pool.accelerator), pool)
         key = (pool.accelerator, pool.layout, bounds)
+        if key not in self.steps and pool.layout.ffn:
+            self.steps[key] = _apart_step(self.scenario, pool, bounds)
         if key not in self.steps:
             degrees = (pool.layout.tp, pool.layout.pp, pool.layout.ep, pool.layout.dp)
             numbers = dict(zip(self.layout.symbols(), degrees, strict=True))
@@ -108,6 +113,43 @@ def workbench(scenario: Scenario) -> Workbench:
     )
 
 
+def _apart_step(scenario: Scenario, pool: PoolDeployment, bounds: StepBounds) -> CompiledStep:
+    """The step of a pool whose attention and feed-forward blocks are apart; it only decodes.
+
+    Raises `DeploymentError` for another role.
+    """
+    if pool.role != "decode":
+        raise DeploymentError(
+            f"{pool.role} pool: instances with accelerators for feed-forward blocks alone (ffn) only decode: "
+            "give ffn to the decode pool"
+        )
+    site = scenario.site(pool.accelerator)
+    law = afd_step_law(
+        scenario.model,
+        site.accelerator,
+        scenario.precision,
+        afd_layout(pool.layout),
+        site.coefficients,
+        experts=scenario.experts,
+    )
+    return compile_step(law, bounds.rank_tokens, bounds.engine_tokens, bounds.batch)
+
+
+def _memory_law(scenario: Scenario, pool: PoolDeployment) -> MemoryLaw:
+    """The memory of the accelerators that hold KV; raises `DeploymentError` where the others overflow."""
+    if not pool.layout.ffn:
+        copies = scenario.redundant_experts
+        return memory_law(scenario.model, scenario.precision, pool.layout, redundant=copies)
+    site, law = scenario.site(pool.accelerator), memory_of(scenario, afd_layout(pool.layout))
+    caps = {law.attention.symbols.batch_cap: pool.batch_cap}
+    if float(law.ffn_bytes.xreplace(caps)) > site.accelerator.hbm_bytes * site.search.memory_fraction:
+        raise DeploymentError(
+            f"{pool.role} pool: the experts of {scenario.model.name} do not fit {pool.layout.ffn} "
+            f"{pool.accelerator}: raise ffn"
+        )
+    return law.attention
+
+
 def pool_memory(
     scenario: Scenario, pool: PoolDeployment, speculation: Speculation | None = None
 ) -> PoolMemory:
@@ -116,8 +158,7 @@ def pool_memory(
     Raises `DeploymentError` when the weights leave no room for a KV cache.
     """
     site = scenario.site(pool.accelerator)
-    copies = scenario.redundant_experts
-    law = memory_law(scenario.model, scenario.precision, pool.layout, redundant=copies)
+    law = _memory_law(scenario, pool)
     caps = {law.symbols.chunk_tokens: pool.chunk_tokens, law.symbols.batch_cap: pool.batch_cap}
     room = law.kv_pool_bytes(site.accelerator.hbm_bytes, site.search.memory_fraction).xreplace(caps)
     draft = draft_memory(scenario, pool, speculation)
@@ -165,9 +206,10 @@ def _pool_service(bench: Workbench, pool: PoolDeployment, deployment: Deployment
 def _expert_groups(scenario: Scenario, layout: Layout) -> ExpertGroups | None:
     """Where the choices of tokens go, of the model's first mixture; None where nothing says so."""
     mixture = next((g.ffn for g in scenario.model.layers if isinstance(g.ffn, MoeFfn)), None)
-    if scenario.experts is None or mixture is None or layout.ep == 1:
+    groups = layout.ffn or layout.ep
+    if scenario.experts is None or mixture is None or groups == 1:
         return None
-    shares = group_shares(scenario.experts, mixture.experts, layout.ep)
+    shares = group_shares(scenario.experts, mixture.experts, groups)
     return ExpertGroups(tuple(shares.tolist()), mixture.experts_per_token)
 
 

@@ -25,8 +25,8 @@ class Utilisation:
 
 
 def gpus(pool: PoolSymbols) -> Expr:
-    """Accelerators of the pool: instances × TP × PP."""
-    return pool.instances * pool.tp * pool.pp
+    """Accelerators of the pool: instances × (TP × PP + those for feed-forward blocks alone)."""
+    return pool.instances * (pool.tp * pool.pp + pool.ffn)
 
 
 def utilisation(

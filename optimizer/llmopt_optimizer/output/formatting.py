@@ -167,7 +167,9 @@ def layout_text(pool: PoolDeployment) -> str:
     """The parallel layout of a pool's instances, trivial degrees left out: `TP 4 · PP 2`."""
     layout = pool.layout
     degrees = (("PP", layout.pp), ("EP", layout.ep), ("DP", layout.dp))
-    return " · ".join([f"TP {layout.tp}", *(f"{name} {degree}" for name, degree in degrees if degree > 1)])
+    shown = [f"TP {layout.tp}", *(f"{name} {degree}" for name, degree in degrees if degree > 1)]
+    apart = [f"FFN {layout.ffn}", f"micro-batches {layout.micro_batches}"] if layout.ffn else []
+    return " · ".join([*shown, *apart])
 
 
 def pool_text(pool: PoolDeployment) -> str:

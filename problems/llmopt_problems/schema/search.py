@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from ..deployment import RouterPolicy, Routing, SearchedMode
 from ..errors import RuleError
+from .afd import AfdSettings
 from .domains import CountDomain, Domain, domain_of
 from .experts import ExpertSettings
 from .fields import Share, unit_keys, with_units
@@ -34,6 +35,10 @@ class Search(BaseModel):
     attention_dp: Domain | None = Field(
         default=None,
         description="Attention data-parallel ranks; default: those of tp for an MoE model, else 1.",
+    )
+    afd: AfdSettings | None = Field(
+        default=None,
+        description="Decode instances whose experts have accelerators of their own: no tp, pp and ep.",
     )
     instances: Domain | None = Field(
         default=None, description="Instances of a pool; default: every count that the hardware allows."
@@ -87,6 +92,20 @@ class Search(BaseModel):
             )
         if len(set(self.modes)) < len(self.modes):
             raise RuleError("a mode is listed twice", "domain-duplicate", "list each mode once", ("modes",))
+        return self
+
+    @model_validator(mode="after")
+    def _afd_decodes(self) -> Self:
+        if self.afd is not None and "disaggregated" not in self.modes:
+            raise RuleError(
+                "experts on accelerators of their own decode, and prefill is elsewhere",
+                "afd-disaggregated",
+                "add disaggregated to modes, or remove afd",
+                ("afd",),
+            )
+        if self.afd is not None and self.speculation is not None:
+            what, remedy = "no law knows drafts in attention–FFN disaggregation", "remove speculation or afd"
+            raise RuleError(what, "afd-speculation", remedy, ("afd",))
         return self
 
     @model_validator(mode="after")
