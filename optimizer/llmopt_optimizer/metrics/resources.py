@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Expr, Float
+from sympy import Expr, Integer
 
 from llmopt_optimizer.core.algebra import larger, smaller
 from llmopt_optimizer.symbols import PoolSymbols
@@ -47,7 +47,8 @@ def utilisation(
 
 def power_w(accelerator: AcceleratorSpec, used: Utilisation) -> Expr:
     """Mean power of one accelerator in watts."""
-    return power_law_w(Float(accelerator.idle_watts), Float(accelerator.peak_watts), used)
+    one = Integer(1)  # makes expressions of numbers, and leaves the letters of the reference as they are
+    return power_law_w(one * accelerator.idle_watts, one * accelerator.peak_watts, used)
 
 
 def power_law_w(idle_w: Expr, peak_w: Expr, used: Utilisation) -> Expr:
