@@ -53,7 +53,9 @@ class Pump:
     _busy: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.run, self._began_s = self.make(), self.clock()
+        self.run = self.make()
+        self.run.advance(0.0)  # a new installation compiles the kernel here, not in the first request
+        self._began_s = self.clock()
 
     def submit(self, input_tokens: int, output_tokens: int) -> Answer | None:
         """Let a request arrive now; None when the run is full of requests under way."""
