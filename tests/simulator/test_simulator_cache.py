@@ -86,10 +86,13 @@ def test_a_hit_in_host_memory_is_loaded_back(make) -> None:
 
 
 def test_loads_of_engines_on_the_same_accelerators_share_their_link(make) -> None:
-    """Two pipeline engines take turns: each loads eight tokens, 24 bytes, at half of 6 bytes a second."""
+    """Two batches in a pipeline each load eight tokens, 24 bytes, at half of 6 bytes a second.
+
+    Both are there at 28.5 s; their steps of a second follow each other by one of the two stages.
+    """
     pool = PoolDeployment("serve", "x", Layout(pp=2), 1, 64, 4)
     prompts = ["AB", "AB", "CD", "CD", "AB", "AB"]
     work = Workload(requests_of([0.0, 0.0, 10.0, 10.0, 20.0, 20.0], prompts, [1] * 6))
     service = replace(make.service(pool, 12, 1, 1.0), host=HostTier(100, 3.0, 6.0, 0.5))
     run = simulate(work, Deployment("aggregated", (pool,), "round_robin"), ServiceModel((service,)))
-    np.testing.assert_allclose(run.column("finish_s")[4:], 20.0 + 0.5 + 8.0 + 1.0)
+    np.testing.assert_allclose(run.column("finish_s")[4:], 20.0 + 0.5 + 8.0 + np.array([1.0, 1.5]))
