@@ -164,9 +164,12 @@ def test_a_router_that_chooses_among_ranks_must_see_them() -> None:
     assert parse_deployment("tp=4", balanced).routing == Routing(dp_aware=False, dp_balance="minimum_tokens")
 
 
-def test_launch_files_refuse_what_they_cannot_say() -> None:
-    problem = load("quickstart", [SENT])
-    with pytest.raises(LaunchError, match="per_layer"):
+@pytest.mark.parametrize(
+    ("setting", "said"), [("mode: per_layer", "per_layer"), ("placement: paired", "kv_transfer.placement")]
+)
+def test_launch_files_refuse_what_they_cannot_say(setting: str, said: str) -> None:
+    problem = load("quickstart", [f"search.kv_transfer={{{setting}}}"])
+    with pytest.raises(LaunchError, match=said):
         installation(resolve(problem), parse_deployment("prefill.tp=4,decode.tp=4", problem))
 
 
