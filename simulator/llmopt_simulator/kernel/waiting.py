@@ -20,7 +20,10 @@ def loaded_queue(s: State, r: int) -> int:
 
 @inner
 def delivered_queue(s: State, r: int) -> int:
-    """The FIFO of requests whose KV hybrid rank `r` has received and that are to decode there."""
+    """The FIFO of requests whose KV hybrid rank `r` has received and that are to decode there.
+
+    Of a decode rank, those that it has retracted.
+    """
     return 4 * s.settings[0].ranks + 2 + r
 
 
