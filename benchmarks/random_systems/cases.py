@@ -21,7 +21,6 @@ from llmopt_calibration.step.symbols import StepSymbols
 from llmopt_problems.deployment import ROLES, Deployment, Layout, Mode, PoolDeployment, Scheduling
 from llmopt_problems.traffic.requests import Requests, Workload
 from llmopt_simulator import (
-    HostTier,
     InvariantError,
     KvTransfer,
     PoolService,
@@ -103,9 +102,6 @@ def _seen(run: Run) -> dict[str, bool]:
         "KV transfers": bool((run.column("decode_rank") >= 0).any()),
         "layers sent while others are computed": bool(run.column("streams").any()),
         "KV that stays in a node": bool(world["near_bytes"] > 0.0),
-        "contexts swapped out and back": bool(
-            run.column("retractions")[run.column("decode_rank") >= 0].any()
-        ),
         "hybrid pools": run.deployment.mode == "hybrid",
         "closed loops": run.workload.concurrency is not None,
         "turns that wait for answers": run.workload.follows is not None,
@@ -120,8 +116,6 @@ def random_system(rng: np.random.Generator) -> System:
     pools = _alike(tuple(_pool(rng, role) for role in roles))
     deployment = draw(rng, Deployment, mode=mode, pools=pools)
     services = tuple(_service(rng, pools[-1].speculation is not None) for _ in pools)
-    if pools[-1].role == "decode" and pools[-1].scheduling.growth is not None:
-        services = (*services[:-1], replace(services[-1], host=draw(rng, HostTier)))
     workload = _workload(rng)
     if rng.random() < STARVED:
         services = tuple(_starved(rng, service, workload) for service in services)
@@ -150,9 +144,7 @@ def _pool(rng: np.random.Generator, role: str) -> PoolDeployment:
     if role == "serve" or rng.random() < 0.05:
         return pool
     limit = pool.scheduling.queue_limit if role == "prefill" else None
-    grows = role == "decode" and not pool.scheduling.plan_ahead
-    growth = pool.scheduling.growth if grows else None
-    pool = replace(pool, scheduling=replace(pool.scheduling, growth=growth, queue_limit=limit))
+    pool = replace(pool, scheduling=replace(pool.scheduling, growth=None, queue_limit=limit))
     return replace(pool, speculation=None) if role == "prefill" else pool
 
 

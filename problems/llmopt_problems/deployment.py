@@ -74,9 +74,7 @@ class KvGrowth:
     """KV pages are allocated as sequences grow; when a decode finds none, the last running request restarts.
 
     It gives its pages back, goes to the head of the waiting queue, and computes its prompt and the tokens
-    that it has already produced again, as one prompt (recomputation). A decode pool has nothing to compute
-    them with: it keeps their KV in host memory, loads it back when all that they will ever take is free or
-    nothing else runs, and takes no other request before (after SGLang).
+    that it has already produced again, as one prompt (recomputation).
     """
 
     conservativeness: float = 0.0

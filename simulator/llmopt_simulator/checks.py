@@ -109,9 +109,6 @@ def _cache_problems(deployment: Deployment, service: ServiceModel) -> Iterator[s
         yield f"eviction = {deployment.caching.eviction!r}: choose one of {choices}"
     if deployment.caching.host_bytes is not None and service.pools[0].host is None:
         yield "prefixes are to be kept in host memory and its service is unknown: give PoolService.host"
-    for pool, its_service in zip(deployment.pools, service.pools, strict=True):
-        if pool.role == "decode" and pool.scheduling.growth is not None and its_service.host is None:
-            yield "the decode pool retracts contexts to host memory: give its PoolService.host, or no growth"
     hosts = [pool.host for pool in service.pools if pool.host is not None]
     sizes = [value for h in hosts for value in (h.capacity_tokens, h.bytes_per_token, h.latency_s)]
     if not all(0.0 <= value <= _LARGEST_CAPACITY for value in sizes):

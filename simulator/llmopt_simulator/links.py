@@ -47,10 +47,7 @@ def set_host_tiers(
         place = np.arange(pool.ranks)
         ranks["host_link"][start:stop] = links + place // (pool.layout.pp * dp) * dp + place % dp
         host = service.host
-        if host is not None and pool.role == "decode":
-            ranks["host_latency_s"][start:stop] = host.latency_s
-            ranks["host_block_bytes"][start:stop] = host.bytes_per_token  # it loads contexts, by the token
-        elif host is not None and deployment.prefix_cache:
+        if host is not None and deployment.prefix_cache:
             ranks["host_capacity_pages"][start:stop] = host.capacity_tokens // service.page_tokens
             ranks["host_latency_s"][start:stop] = host.latency_s
             ranks["host_block_bytes"][start:stop] = host.bytes_per_token * block_tokens

@@ -64,10 +64,8 @@ def _limit_problems(name: str, pool: PoolDeployment, deployment: Deployment) -> 
 
 
 def _growth_problems(name: str, pool: PoolDeployment, growth: KvGrowth) -> Iterator[str]:
-    if pool.role not in ("serve", "decode"):
-        yield f"{name} grows: it has nothing to retract; give growth to the pool that decodes"
-    if pool.role == "decode" and pool.scheduling.plan_ahead:
-        yield f"{name} grows and plans ahead: what comes back from host memory is not planned; leave one out"
+    if pool.role != "serve":
+        yield f"{name} grows: it cannot compute what it retracts again; only aggregated pools can"
     if not 0.0 <= growth.conservativeness <= 1.0:
         yield f"{name} has conservativeness = {growth.conservativeness}: give a share of the output in [0, 1]"
     floor = growth.conservativeness_floor

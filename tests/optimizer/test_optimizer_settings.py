@@ -112,19 +112,6 @@ CLASSES = """traffic={arrivals: {process: poisson, rate: 1 req/s}, classes: [
    output_tokens: {distribution: constant, value: 50}}]}"""
 
 
-def test_a_decode_pool_grows_and_swaps_over_the_host_link() -> None:
-    problem = load("quickstart", ["search.scheduling.kv_growth={conservativeness: 0.7}"])
-    deployment = parse_deployment("prefill.tp=2,decode.tp=4", problem)
-    assert [pool.scheduling.growth for pool in deployment.pools] == [None, KvGrowth(0.7)]
-    scenario = resolve(problem)
-    sender, receiver = service_model(workbench(scenario), deployment).pools
-    assert sender.host is None
-    assert receiver.host is not None
-    assert receiver.host.bytes_per_s == scenario.sites[0].accelerator.host.bytes_per_s
-    memory = memory_law(scenario.model, scenario.precision, Layout(4))
-    assert receiver.host.bytes_per_token == pytest.approx(float(memory.kv_bytes_per_token))
-
-
 def test_priorities_are_names_of_classes() -> None:
     wanted = "search.scheduling={order: priority, priorities: [chat, batch]}"
     problem = load("quickstart", [CLASSES, wanted])
@@ -141,7 +128,7 @@ def test_planning_ahead_reaches_simulation_and_formulas() -> None:
 @pytest.mark.parametrize(
     ("overrides", "rule"),
     [
-        (["search.scheduling={plan_ahead: true, kv_growth: {watermark: 0}}"], "growth-plan-ahead"),
+        ([SCHEDULING], "growth-disaggregated"),
         ([CLASSES, "search.scheduling={order: priority, priorities: [chat]}"], "priorities-classes"),
         ([CLASSES, "search.scheduling={priorities: [chat, batch]}"], "priorities-unused"),
         (["search.scheduling={window_requests: 4}"], "window-missing"),

@@ -24,9 +24,8 @@ CACHED = 300
 DRAFTED = 300
 SENT = 300
 MIXED = 300
-SWAPPED = 60
 
-KINDS = ("plain", "scheduled", "starved", "cached", "drafted", "sent", "mixed", "swapped")
+KINDS = ("plain", "scheduled", "starved", "cached", "drafted", "sent", "mixed")
 NOT_READ = {"Caching.host_bytes", "Speculation.draft", "ServiceModel.transfer", "PoolService.experts"}
 """Choices that no run reads: what host memory and drafts come to is in the service; links of one pool;
 what is measured of experts."""
@@ -36,12 +35,10 @@ def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Depl
     """One random system of a kind: `starved` lack growing pages, `sent` are disaggregated, `mixed` hybrid."""
     cases, rng = load_helper("twin_cases"), np.random.default_rng(case)
     workload = cases.random_workload(rng, int(rng.choice([8, 40])))
-    mode = {"sent": "disaggregated", "mixed": "hybrid", "swapped": "disaggregated"}.get(kind)
+    mode = {"sent": "disaggregated", "mixed": "hybrid"}.get(kind)
     deployment = cases.random_deployment(rng, mode)
     if kind == "starved" or (kind == "drafted" and case % 3 == 0):
         workload, deployment = cases.starved(rng, workload)
-    if kind == "swapped":
-        workload, deployment = cases.with_growing_decodes(rng, workload, deployment)
     if kind == "mixed":
         deployment = cases.with_hybrid_scheduling(rng, deployment)
     if kind == "scheduled" or (kind in ("drafted", "sent") and case % 3 == 1):
@@ -55,9 +52,7 @@ def random_case(case: int, make, load_helper, kind: str) -> tuple[Workload, Depl
     service = cases.random_service(rng, make, deployment.pools, kind != "plain" and rng.random() < 0.3)
     if kind in ("cached", "mixed") and rng.random() < 0.7:
         service = cases.with_hosts(rng, service)
-    if kind == "swapped":
-        service = cases.with_swapping(rng, service)
-    if kind in ("sent", "mixed", "swapped"):
+    if kind in ("sent", "mixed"):
         deployment = cases.with_transfers(rng, deployment, service)
     if kind == "drafted":
         deployment, service = cases.with_speculation(rng, make, deployment, service)
@@ -109,11 +104,6 @@ def test_kernel_equals_the_twin_when_it_speculates(start: int, make, load_helper
     totals = sum(run.state.totals.sum(axis=0) for run in runs)
     assert totals[k.DECODE_TOKENS] > 1.3 * totals[k.DECODED]
     assert sum(int(run.state.world["retractions"][0]) for run in runs) > 50
-
-
-def test_kernel_equals_the_twin_when_decode_pools_swap(make, load_helper) -> None:
-    runs = [check_case(case, make, load_helper, "swapped") for case in range(SWAPPED)]
-    assert sum(int(run.state.world["retractions"][0]) for run in runs) > 20
 
 
 @pytest.mark.parametrize("start", range(0, MIXED, 100))

@@ -98,10 +98,7 @@ class Twin:
                 instance += 1
 
     def _give_host(self, rank: Rank, host: HostTier | None, link: object) -> None:
-        if host is not None and rank.engine.role == "decode":
-            rank.host_latency, rank.host_link, rank.host_bytes = host.latency_s, link, host.bytes_per_token
-            self.links.bandwidth[link] = host.bytes_per_s
-        elif host is not None and self.deployment.prefix_cache:
+        if host is not None and self.deployment.prefix_cache:
             rank.host_capacity = host.capacity_tokens // rank.page
             rank.host_latency, rank.host_link = host.latency_s, link
             rank.host_bytes = host.bytes_per_token * self.block
@@ -113,7 +110,7 @@ class Twin:
         request = self.arrivals.take()
         request.arrival = self.now
         too_long = any(self.batching.never_fits(rank, request) for rank in self.front)
-        if too_long or any(self.batching.never_sent(rank, request) for rank in self.back):
+        if too_long or any(self.batching.decode_need(rank, request) > rank.capacity for rank in self.back):
             self.reject(request)
         elif self.deployment.router == "central_queue":
             self.arrive_at_router(request)
@@ -216,7 +213,6 @@ class Twin:
             for request in rank.active:
                 made = tokens_made(self.survival, self.stream, request.number, request.emitted, request.left)
                 self.token(request, made)
-        for rank in engine.ranks:
             for request in sorted(rank.active, key=lambda q: q.number):
                 if request.left == 0:
                     rank.decoding.remove(request)
@@ -263,8 +259,7 @@ class Twin:
         assert rank is not None
         if request.decode_rank is not None:
             rank = request.decode_rank
-            rank.used -= request.private
-            rank.held.remove(request)
+            rank.used -= request.decode_pages
             rank.refused = None
         else:
             self.batching.release(rank, request, ended=True)
@@ -284,8 +279,10 @@ class Twin:
             self.reserve(self.dispatch.pop(0), rank)
 
     def reserve(self, request: Request, rank: Rank) -> None:
-        request.decode_rank = rank
-        self.batching.hold(rank, request)
+        request.decode_rank, request.decode_pages = rank, self.batching.decode_need(rank, request)
+        self.batching.make(rank, request.decode_pages, [])
+        rank.used += request.decode_pages
+        rank.peak = max(rank.peak, rank.used + rank.locked())
         rank.outstanding += 1
         assert request.rank is not None
         links = self.map.way(request.rank.instance, rank.instance)
@@ -326,14 +323,12 @@ class Twin:
             self.reserve(request, rank)
 
     def has_room(self, request: Request, rank: Rank) -> bool:
-        if rank.engine.rules.growth is not None:
-            return self.batching.room_to_grow(rank, request)
         return rank.givable() >= self.batching.decode_need(rank, request)
 
     def load(self) -> None:
         """Set up the loads from host memory of requests that were admitted."""
         for request in self.batching.started:
-            rank = request.decode_rank or request.rank
+            rank = request.rank
             assert rank is not None
             size = request.load * rank.host_bytes
             enters = self.now + rank.host_latency
@@ -348,14 +343,12 @@ class Twin:
         self.links.flows.remove(flow)
         assert request.rank is not None
         if flow.kind == "load":
-            loader = request.decode_rank or request.rank
-            loader.loading.remove(request)
-            loader.loaded.append(request)
+            request.rank.loading.remove(request)
+            request.rank.loaded.append(request)
             return
         assert request.decode_rank is not None
         self.token(request)
         self.batching.release(request.rank, request, ended=False)
-        request.private = request.decode_pages
         if request.output == 1:
             self.finish(request)
         else:

@@ -165,24 +165,6 @@ def random_routing(rng: np.random.Generator, *, dp_aware: bool) -> Routing:
     )
 
 
-def with_growing_decodes(
-    rng: np.random.Generator, workload: Workload, deployment: Deployment
-) -> tuple[Workload, Deployment]:
-    """The same deployment, its decode pool growing under answers that are long."""
-    front, back = deployment.pools
-    rules = replace(back.scheduling, growth=random_growth(rng), plan_ahead=False)
-    back = replace(back, scheduling=rules, batch_cap=int(rng.choice([4, 9, 20])), instances=1)
-    longer = replace(workload.requests, output_tokens=rng.integers(1, 40, len(workload.requests)))
-    return replace(workload, requests=longer), replace(deployment, pools=(front, back))
-
-
-def with_swapping(rng: np.random.Generator, service: ServiceModel) -> ServiceModel:
-    """The same service, its decode pool with few pages and a host link for what it retracts."""
-    host = HostTier(0, float(rng.uniform(0.5, 2)), float(rng.uniform(5, 80)), float(rng.choice([0.0, 0.2])))
-    back = replace(service.pools[1], host=host, kv_capacity_tokens=int(rng.integers(50, 110)))
-    return replace(service, pools=(service.pools[0], back))
-
-
 def with_conversations(rng: np.random.Generator, workload: Workload) -> Workload:
     """Users think; of an open loop every third request or so is the next turn of an earlier one.
 

@@ -87,8 +87,6 @@ class Rank:
     loading: list[Request] = field(default_factory=list)
     loaded: list[Request] = field(default_factory=list)
     delivered: list[Request] = field(default_factory=list)  # to a hybrid rank, to decode there
-    held: list[Request] = field(default_factory=list)  # that a decode rank has pages for
-    retracted: list[Request] = field(default_factory=list)  # from a decode rank, oldest first
     waiting: list[Request] = field(default_factory=list)
     prefilling: list[Request] = field(default_factory=list)
     decoding: list[Request] = field(default_factory=list)
@@ -159,8 +157,8 @@ class Batching:
         return math.ceil(self.block / rank.page)
 
     def pages(self, rank: Rank, request: Request, tokens: int) -> int:
-        blocks = 0 if rank.engine.role == "decode" else len(request.blocks)
-        return blocks * self.block_pages(rank) + math.ceil((tokens - blocks * self.block) / rank.page)
+        rest = tokens - len(request.blocks) * self.block
+        return len(request.blocks) * self.block_pages(rank) + math.ceil(rest / rank.page)
 
     def need(self, rank: Rank, request: Request) -> int:
         whole = rank.engine.role != "prefill" and rank.engine.rules.growth is None
@@ -174,11 +172,6 @@ class Batching:
         kept = math.floor(growth.watermark * rank.capacity) + growth.spare_page
         most = request.input + request.output + rank.engine.verify - 1
         return self.pages(rank, request, most) + kept > rank.capacity
-
-    def never_sent(self, rank: Rank, request: Request) -> bool:
-        if rank.engine.rules.growth is not None:
-            return self.never_fits(rank, request)
-        return self.decode_need(rank, request) > rank.capacity
 
     def decode_need(self, rank: Rank, request: Request) -> int:
         return math.ceil((request.input + request.output + rank.engine.verify - 1) / rank.page)
@@ -232,15 +225,10 @@ class Batching:
         while rank.delivered and len(rank.running()) < rank.cap:
             rank.decoding.append(rank.delivered.pop(0))
         if rank.engine.role == "decode":
-            while rank.loaded and len(rank.decoding) < rank.cap:
-                rank.decoding.append(rank.loaded.pop(0))
-        if rank.engine.role == "decode":
             for request in [q for q in rank.waiting if rank.sees(q)]:
                 if self.places(rank) < rank.cap:
                     rank.waiting.remove(request)
                     rank.decoding.append(request)
-            self.grow(rank)
-            self.come_back(rank)
             rank.active = list(rank.decoding)
         elif rank.engine.rules.mixing == "prefill_first":
             self.prefill(rank, rank.chunk, now)
@@ -283,37 +271,6 @@ class Batching:
             rank.shares.append((request, tokens))
             budget -= tokens
 
-    def come_back(self, rank: Rank) -> None:
-        """Retracted contexts are loaded, oldest first, as far as there is room."""
-        while rank.retracted and self.may_come_back(rank, rank.retracted[0]):
-            request = rank.retracted.pop(0)
-            request.load = request.prompt
-            self.hold(rank, request)
-            request.private = request.decode_pages
-            rank.loading.append(request)
-            self.started.append(request)
-
-    def room_to_grow(self, rank: Rank, request: Request) -> bool:
-        if rank.retracted:
-            return False
-        return self.pages(rank, request, request.prompt) + self.kept(rank, request) <= rank.free()
-
-    def may_come_back(self, rank: Rank, request: Request) -> bool:
-        most = self.pages(rank, request, request.input + request.output + rank.engine.verify - 1)
-        if not rank.running():
-            most = min(most, self.pages(rank, request, request.prompt) + self.kept(rank, request))
-        return most <= rank.free()
-
-    def hold(self, rank: Rank, request: Request) -> None:
-        """The pages of a context that comes to a rank from elsewhere."""
-        grows = rank.engine.rules.growth is not None
-        pages = self.pages(rank, request, request.prompt) if grows else self.decode_need(rank, request)
-        self.make(rank, pages, [])
-        request.decode_pages = pages
-        rank.used += pages
-        rank.peak = max(rank.peak, rank.used + rank.locked())
-        rank.held.append(request)
-
     def places(self, rank: Rank) -> int:
         left = 0 if rank.known is None else rank.left
         return len(rank.decoding) + len(rank.shares) + len(rank.loading) + len(rank.loaded) + left
@@ -351,16 +308,10 @@ class Batching:
             return 0
         if not rank.running():
             rank.share = growth.conservativeness
-        left = request.input + request.output - request.prompt
-        output = math.ceil(rank.share * left) + rank.engine.verify - 1
+        output = math.ceil(rank.share * request.left) + rank.engine.verify - 1
         own = self.pages(rank, request, request.prompt + output)
-        others = math.ceil(rank.share * sum(q.left for q in self.counted(rank)) / rank.page)
-        first = self.pages(rank, request, request.prompt)
-        return own - first + others + math.floor(growth.watermark * rank.capacity)
-
-    def counted(self, rank: Rank) -> list[Request]:
-        """Whose output to come is kept pages for: at a decode rank, of those on their way to it too."""
-        return rank.held if rank.engine.role == "decode" else rank.running()
+        others = math.ceil(rank.share * sum(q.left for q in rank.running()) / rank.page)
+        return own - self.need(rank, request) + others + math.floor(growth.watermark * rank.capacity)
 
     def grow(self, rank: Rank) -> None:
         """A page for every decode that opens one; the last running requests make room before."""
@@ -380,21 +331,17 @@ class Batching:
             self.take(rank, request, self.opened(rank, request), [])
         rank.peak = max(rank.peak, rank.used + rank.locked())
         if self.retractions > before and growth.conservativeness_floor not in (None, growth.conservativeness):
-            wanted = sum(q.output for q in self.counted(rank))
-            made = sum(q.emitted for q in self.counted(rank))
+            wanted = sum(q.output for q in rank.running())
+            made = sum(q.emitted for q in rank.running())
             rank.share = min(1.0, (made + 20 * len(rank.running())) / max(1, wanted))
 
     def opened(self, rank: Rank, request: Request) -> int:
         """Pages that the next token of a decode wants."""
-        shared = 0 if rank.engine.role == "decode" else len(request.blocks)
-        held = shared * self.block_pages(rank) + request.private
+        held = len(request.blocks) * self.block_pages(rank) + request.private
         return self.pages(rank, request, request.input + request.emitted + rank.engine.verify - 1) - held
 
     def retract(self, rank: Rank) -> None:
         self.retractions += 1
-        if rank.engine.role == "decode":
-            self.swap_out(rank)
-            return
         request = rank.prefilling.pop() if rank.prefilling else rank.decoding.pop()
         self.unlock(rank, request.blocks[: request.path])
         rank.used -= request.private
@@ -406,16 +353,6 @@ class Batching:
         rank.waiting.insert(0, request)
         if rank.known is not None:
             rank.known.add(request.number)
-
-    def swap_out(self, rank: Rank) -> None:
-        """The KV of all but the latest token goes to host memory."""
-        request = rank.decoding.pop()
-        rank.used -= request.private
-        request.private = 0
-        rank.held.remove(request)
-        request.prompt = request.input + request.emitted - 1
-        request.retractions += 1
-        rank.retracted.append(request)
 
     def decoded(self, rank: Rank) -> None:
         growth = rank.engine.rules.growth

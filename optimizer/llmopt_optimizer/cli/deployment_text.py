@@ -274,7 +274,7 @@ def _pool_defaults(problem: Problem, role: object) -> dict[str, Any]:
         "chunk_tokens": max(search.chunk_tokens.values),
         "batch_cap": max(search.batch_cap.values),
         "speculation": None if speculation is None else asdict(speculation),
-        "scheduling": asdict(scheduling_of(problem, role if role in ("prefill", "decode") else "serve")),
+        "scheduling": asdict(scheduling_of(problem, "decode" if role == "decode" else "serve")),
     }
 
 

@@ -65,13 +65,9 @@ def speculation_of(problem: Problem, role: Role) -> Speculation | None:
 
 
 def scheduling_of(problem: Problem, role: Role) -> Scheduling:
-    """The scheduling of a pool: requests arrive, and may be rejected, at the first one only, and KV grows
-    where it is decoded.
-    """
+    """The scheduling of a pool; requests arrive, and may be rejected, at the first one only."""
     classes = [each.name for each in problem.traffic.classes]
     scheduling = problem.search.scheduling.scheduling(classes)
-    if role == "prefill":
-        return replace(scheduling, growth=None)
     return replace(scheduling, queue_limit=None) if role == "decode" else scheduling
 
 

@@ -214,14 +214,12 @@ def _expert_groups(scenario: Scenario, layout: Layout) -> ExpertGroups | None:
 
 
 def _host_tier(scenario: Scenario, pool: PoolDeployment, caching: Caching) -> HostTier | None:
-    """Where a front pool keeps evicted prefixes, and a decode pool what it retracts, as much as comes."""
-    swaps = pool.role == "decode" and pool.scheduling.growth is not None
-    if not swaps and (caching.host_bytes is None or pool.role == "decode"):
+    if caching.host_bytes is None or pool.role == "decode":
         return None
     host = scenario.site(pool.accelerator).accelerator.host
     memory = memory_law(scenario.model, scenario.precision, pool.layout)
     law = host_load_law(memory, pool.layout.pp, host)
-    capacity = 0 if swaps else int(law.capacity_tokens(caching.host_bytes or 0.0, pool.layout.pp))
+    capacity = int(law.capacity_tokens(caching.host_bytes, pool.layout.pp))
     return HostTier(capacity, float(law.bytes_per_token), law.bytes_per_s, law.latency_s)
 
 

@@ -109,14 +109,13 @@ class Search(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _growing_decodes_plan_at_once(self) -> Self:
-        grows = self.scheduling.kv_growth is not None
-        if grows and self.scheduling.plan_ahead and "disaggregated" in self.modes:
+    def _growth_can_retract(self) -> Self:
+        if self.scheduling.kv_growth is not None and "disaggregated" in self.modes:
             raise RuleError(
-                "what a decode pool loads back from host memory is not planned ahead",
-                "growth-plan-ahead",
-                "set modes: [aggregated], or remove kv_growth or plan_ahead",
-                ("scheduling", "plan_ahead"),
+                "a decode pool cannot compute again what it retracts, so its KV cache cannot grow",
+                "growth-disaggregated",
+                "set modes: [aggregated] or remove kv_growth",
+                ("scheduling", "kv_growth"),
             )
         return self
 

@@ -15,7 +15,7 @@ from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.contest import note_pages
 from llmopt_simulator.kernel.events import pop, set_event
 from llmopt_simulator.kernel.foresight import has_unseen, see_all, see_waiting, waiting_requests
-from llmopt_simulator.kernel.growth import make_room, steps_with_pages, take_growth
+from llmopt_simulator.kernel.growth import steps_with_pages, take_growth
 from llmopt_simulator.kernel.kv_transfer import stream_step
 from llmopt_simulator.kernel.laws import Laws, PoolLaw
 from llmopt_simulator.kernel.pricing import lead_rank, plan_ends, planned_work
@@ -27,10 +27,10 @@ from llmopt_simulator.kernel.recording import (
     record_steps,
 )
 from llmopt_simulator.kernel.running import next_completion, running_requests
-from llmopt_simulator.kernel.scheduler import join_decode, may_admit_next, plan_step, resume
+from llmopt_simulator.kernel.scheduler import join_decode, may_admit_next, plan_step
 from llmopt_simulator.kernel.speculation import forget_step, tokens_of_step
 from llmopt_simulator.kernel.state import FAULT_OVERLAP, FAULT_STEP, RUN_STEPS, State
-from llmopt_simulator.kernel.waiting import delivered_queue, loaded_queue
+from llmopt_simulator.kernel.waiting import delivered_queue
 
 
 @inner
@@ -191,7 +191,7 @@ def _plan_ranks(s: State, e: int, now_s: float) -> None:
             _join_delivered(s, r)
             plan_step(s, r, now_s)
         else:
-            _join_waiting(s, r, now_s)
+            _join_waiting(s, r)
     _combine_ranks(s, e)
 
 
@@ -220,25 +220,11 @@ def _join_delivered(s: State, r: int) -> None:
 
 
 @once
-def _join_waiting(s: State, r: int, now_s: float) -> None:
+def _join_waiting(s: State, r: int) -> None:
     rank = s.ranks[r]
-    if rank.grows:
-        _join_resumed(s, r)
     while s.queues[r].count > 0 and rank.decodes + rank.unseen_places < rank.batch_cap:
         join_decode(s, r, pop(s, r))
-    if rank.grows:
-        make_room(s, r)
-        resume(s, r, now_s)
     rank.step_decodes = rank.decodes
-
-
-@inner
-def _join_resumed(s: State, r: int) -> None:
-    """Let what a decode rank retracted go on whose KV has come back."""
-    rank = s.ranks[r]
-    while s.queues[loaded_queue(s, r)].count > 0 and rank.decodes < rank.batch_cap:
-        rank.loading -= 1
-        join_decode(s, r, pop(s, loaded_queue(s, r)))
 
 
 @inner
@@ -315,8 +301,6 @@ def _steps_until_change(s: State, e: int) -> int:
     for r in range(engine.rank_start, engine.rank_stop):
         if (engine.prefills and may_admit_next(s, r)) or (engine.ahead and has_unseen(s, r)):
             return 1
-        if s.ranks[r].grows and not engine.prefills:
-            return 1  # whoever is sent here asks what is free and still to come at every moment
         if s.ranks[r].step_decodes > 0:
             steps = min(steps, next_completion(s, r))
             steps = steps_with_pages(s, r, steps) if s.ranks[r].grows else steps

@@ -4,9 +4,7 @@ A decode sequence opens a page at every decode step whose number is in one class
 keeps, for each class, the number of its sequences: a step takes one counter's pages, and no sequence is
 touched. Pages of the steps of a run are taken when the steps are recorded, or when somebody looks.
 
-The last of the running list is the partial prefill if there is one, else the sequence that joined last. What
-a decode rank retracts keeps its KV in host memory, and comes back when there is room for all of it (after
-SGLang's `retracted_queue`); copying out is taken to be hidden behind the steps, loading back takes its time.
+The last of the running list is the partial prefill if there is one, else the sequence that joined last.
 """
 
 from __future__ import annotations
@@ -15,13 +13,13 @@ from typing import Final
 
 from llmopt_simulator.kernel.compiling import inner, once
 from llmopt_simulator.kernel.contest import note_pages
-from llmopt_simulator.kernel.events import pop, push
+from llmopt_simulator.kernel.events import pop
 from llmopt_simulator.kernel.prefix_cache import evict, unlock_path
 from llmopt_simulator.kernel.recording import count_recomputed
 from llmopt_simulator.kernel.running import leave_running, running_requests
 from llmopt_simulator.kernel.speculation import draw_tokens, enter, produced_before
 from llmopt_simulator.kernel.state import State
-from llmopt_simulator.kernel.waiting import delivered_queue, enqueue_first
+from llmopt_simulator.kernel.waiting import enqueue_first
 
 _STEPS_KEPT: Final = 20
 """Decode steps that every running request is granted after a retraction (SGLang `retract_decode_steps`)."""
@@ -30,15 +28,9 @@ _STEPS_KEPT: Final = 20
 @inner
 def pages_of(s: State, r: int, request: int, tokens: int) -> int:
     """Pages of a request's first `tokens` tokens on rank `r`; a shareable block starts on a fresh page."""
-    rank, blocks = s.ranks[r], _aligned_blocks(s, r, request)
-    rest = tokens - blocks * s.settings[0].block_tokens
-    return blocks * rank.block_pages + (rest + rank.page_tokens - 1) // rank.page_tokens
-
-
-@inner
-def _aligned_blocks(s: State, r: int, request: int) -> int:
-    """Blocks that begin on a fresh page because others may share them; decode ranks share nothing."""
-    return s.requests[request].blocks if r < s.settings[0].front_ranks else 0
+    q, rank = s.requests[request], s.ranks[r]
+    rest = tokens - q.blocks * s.settings[0].block_tokens
+    return q.blocks * rank.block_pages + (rest + rank.page_tokens - 1) // rank.page_tokens
 
 
 @inner
@@ -64,7 +56,7 @@ def give_pages(s: State, r: int, pages: int) -> None:
 def _opens_page(s: State, r: int, request: int) -> int:
     """The class of decode steps, as an index of `growth`, at which a running sequence opens a page."""
     q, rank = s.requests[request], s.ranks[r]
-    rest = q.prompt_tokens - _aligned_blocks(s, r, request) * s.settings[0].block_tokens
+    rest = q.prompt_tokens - q.blocks * s.settings[0].block_tokens
     return rank.growth + (q.begins - rest) % rank.page_tokens
 
 
@@ -182,9 +174,6 @@ def _fits(s: State, r: int, step: int, available: int) -> bool:
 def _retract(s: State, r: int) -> None:
     rank, prefill = s.ranks[r], s.settings[0].ranks + r
     s.world[0].retractions += 1
-    if r >= s.settings[0].front_ranks:
-        _swap_out(s, r)
-        return
     if s.queues[prefill].count > 0:
         request = pop(s, prefill)
         q = s.requests[request]
@@ -194,34 +183,14 @@ def _retract(s: State, r: int) -> None:
         _stop_decoding(s, r, request)
     unlock_path(s, r, request)
     q = s.requests[request]
-    _forget_running(s, r, request)
-    rank.wanted_pages += pages_of(s, r, request, q.prompt_tokens)
-    enqueue_first(s, r, request)
-
-
-@inner
-def _swap_out(s: State, r: int) -> None:
-    """Retract the newest sequence of a decode rank: its KV, of all but the latest token, goes to the host."""
-    request = s.ranks[r].newest
-    q, rank = s.requests[request], s.ranks[r]
-    _stop_decoding(s, r, request)
-    rank.pending_tokens -= q.prompt_tokens
-    q.prompt_tokens -= 1
-    _forget_running(s, r, request)
-    rank.remaining += 1
-    push(s, delivered_queue(s, r), request)
-
-
-@inner
-def _forget_running(s: State, r: int, request: int) -> None:
-    """Take back what a retracted request holds of its rank, and what it has still to produce."""
-    q, rank = s.requests[request], s.ranks[r]
     give_pages(s, r, q.private_pages)
     q.private_pages = 0
     q.retractions += 1
     rank.remaining -= q.input_tokens + q.output_tokens - q.prompt_tokens
     rank.outputs -= q.output_tokens
     rank.full = False
+    rank.wanted_pages += pages_of(s, r, request, q.prompt_tokens)
+    enqueue_first(s, r, request)
 
 
 @once

@@ -39,16 +39,9 @@ def begin_load(s: State, r: int, request: int, now_s: float) -> None:
 
 
 @inner
-def loading_rank(s: State, request: int) -> int:
-    """The rank whose host link a load crosses: of hits at a front rank, of a context at a decode rank."""
-    q = s.requests[request]
-    return q.rank if q.decode_rank == NONE else q.decode_rank
-
-
-@inner
 def enter_links(s: State, request: int, purpose: int, now_s: float) -> None:
     """Put a flow whose set-up has ended on its links."""
-    q, rank = s.requests[request], s.ranks[loading_rank(s, request)]
+    q, rank = s.requests[request], s.ranks[s.requests[request].rank]
     if purpose == HOST_LOAD:
         size = q.host_blocks * rank.host_block_bytes
         start_flow(s, request, HOST_LOAD, (rank.host_link, NONE, NONE, NONE), size, now_s)

@@ -21,16 +21,10 @@ from llmopt_simulator.kernel.foresight import (
     note_step,
     waiting_requests,
 )
-from llmopt_simulator.kernel.growth import give_pages, settle
-from llmopt_simulator.kernel.kv_transfer import (
-    begin_transfer,
-    end_stream,
-    enter_links,
-    loading_rank,
-    release_last_layer,
-)
+from llmopt_simulator.kernel.growth import give_pages, settle, take_pages
+from llmopt_simulator.kernel.kv_transfer import begin_transfer, end_stream, enter_links, release_last_layer
 from llmopt_simulator.kernel.links import end_flow
-from llmopt_simulator.kernel.prefix_cache import release
+from llmopt_simulator.kernel.prefix_cache import evict, release
 from llmopt_simulator.kernel.recording import count_requests, record_latency
 from llmopt_simulator.kernel.routing import choose_decode_rank, choose_rank, shortest_queue
 from llmopt_simulator.kernel.running import first_to_complete, leave_running, next_completion
@@ -40,9 +34,7 @@ from llmopt_simulator.kernel.scheduler import (
     front_pages,
     join_decode,
     most_pages,
-    most_sent_pages,
     next_prefilled,
-    take_sent,
 )
 from llmopt_simulator.kernel.setups import end_setup
 from llmopt_simulator.kernel.state import (
@@ -159,7 +151,7 @@ def complete_flow(s: State, now_s: float) -> None:
     if purpose == KV_TRANSFER:
         _deliver(s, request, now_s)
         return
-    r = loading_rank(s, request)
+    r = s.requests[request].rank
     s.requests[request].queued_s = now_s
     push(s, loaded_queue(s, r), request)
     wake(s, s.ranks[r].engine, now_s)
@@ -171,16 +163,13 @@ def _deliver(s: State, request: int, now_s: float) -> None:
     q = s.requests[request]
     q.first_token_s = q.token_s = now_s
     sender, receiver = q.rank, q.decode_rank
-    s.ranks[receiver].remaining -= 1
     pages = count_pages(s, sender)
     release(s, sender, request, 0)
     note_given(s, sender, pages, 0)
     note_pages(s, sender)
     s.ranks[sender].full = False
     wake(s, s.ranks[sender].engine, now_s)
-    q.private_pages = q.decode_pages
     if q.output_tokens == 1:
-        s.ranks[receiver].outputs -= 1
         _finish(s, request, now_s)
     elif receiver < s.settings[0].front_ranks:
         push(s, delivered_queue(s, receiver), request)
@@ -209,7 +198,7 @@ def _never_fits(s: State, request: int) -> bool:
         return False
     if back < s.settings[0].front_ranks and _beyond_hybrid(s, back, request):
         return True
-    return most_sent_pages(s, last, request) > s.ranks[last].capacity_pages
+    return decode_pages(s, last, request) > s.ranks[last].capacity_pages
 
 
 @inner
@@ -289,8 +278,8 @@ def _end_decode(s: State, r: int, now_s: float) -> None:
     leave_running(s, r, request)
     rank.context -= q.input_tokens + q.output_tokens
     rank.outputs -= q.output_tokens
-    settle(s, r, request)
     if q.decode_rank == NONE:
+        settle(s, r, request)
         release(s, r, request, q.answer_blocks)
         _leave_rank(s, r, now_s)
     _finish(s, request, now_s)
@@ -304,7 +293,7 @@ def _finish(s: State, request: int, now_s: float) -> None:
     q.finish_s = now_s
     count_requests(s, now_s, -1)
     if q.decode_rank != NONE:
-        _leave_receiver(s, q.decode_rank, q.private_pages, now_s)
+        _leave_receiver(s, q.decode_rank, q.decode_pages, now_s)
     if s.settings[0].disaggregated:
         _dispatch(s, now_s)
     answered(s, request, now_s)
@@ -316,8 +305,6 @@ def _leave_receiver(s: State, r: int, pages: int, now_s: float) -> None:
     give_pages(s, r, pages)
     if r >= s.settings[0].front_ranks:
         change_outstanding(s, r, -1)
-        if s.ranks[r].grows:
-            wake(s, s.ranks[r].engine, now_s)
         return
     note_pages(s, r)
     wake(s, s.ranks[r].engine, now_s)
@@ -352,7 +339,9 @@ def _reserve(s: State, request: int, r: int, now_s: float) -> None:
     """Hold a decode rank's pages for all of a request, and set up the transfer of its context."""
     q = s.requests[request]
     q.decode_rank = r
-    take_sent(s, r, request)
+    q.decode_pages = decode_pages(s, r, request)
+    evict(s, r, q.decode_pages)
     note_pages(s, r)
+    take_pages(s, r, q.decode_pages)
     change_outstanding(s, r, 1)
     begin_transfer(s, request, now_s)

@@ -23,7 +23,7 @@ from llmopt_simulator.kernel.growth import take_started
 from llmopt_simulator.kernel.holders import is_candidate, longest_held
 from llmopt_simulator.kernel.prefix_cache import matched_blocks
 from llmopt_simulator.kernel.router_trees import evict_trees, longest_match, remember, touch
-from llmopt_simulator.kernel.scheduler import decode_pages, has_room_to_grow, hit_limit
+from llmopt_simulator.kernel.scheduler import decode_pages, hit_limit
 from llmopt_simulator.kernel.speculation import tokens_of_step
 from llmopt_simulator.kernel.state import (
     CACHE_AWARE,
@@ -148,8 +148,6 @@ def choose_decode_rank(s: State, request: int) -> int:
 
 @inner
 def _has_room(s: State, r: int, request: int) -> bool:
-    if s.ranks[r].grows:
-        return has_room_to_grow(s, r, request)
     return s.ranks[r].free_pages + s.ranks[r].evictable_pages >= decode_pages(s, r, request)
 
 

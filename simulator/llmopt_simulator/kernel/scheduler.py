@@ -33,7 +33,7 @@ from llmopt_simulator.kernel.prefix_cache import (
 from llmopt_simulator.kernel.recording import count_recomputed
 from llmopt_simulator.kernel.running import join_running, running_requests
 from llmopt_simulator.kernel.state import State
-from llmopt_simulator.kernel.waiting import delivered_queue, dequeue, loaded_queue
+from llmopt_simulator.kernel.waiting import dequeue, loaded_queue
 
 
 @inner
@@ -65,61 +65,10 @@ def most_pages(s: State, r: int, request: int) -> int:
 
 @inner
 def decode_pages(s: State, r: int, request: int) -> int:
-    """Pages that a request reserves on a rank that it is sent to, which shares none of them."""
+    """Pages that a request reserves on a rank of the decode pool, which caches no prefixes."""
     q, rank = s.requests[request], s.ranks[r]
-    if rank.grows:
-        return pages_of(s, r, request, q.prompt_tokens)
     tokens = q.input_tokens + q.output_tokens + rank.verify - 1
     return (tokens + rank.page_tokens - 1) // rank.page_tokens
-
-
-@inner
-def most_sent_pages(s: State, r: int, request: int) -> int:
-    """Pages without which a rank that a request is sent to can never serve it."""
-    return most_pages(s, r, request) if s.ranks[r].grows else decode_pages(s, r, request)
-
-
-@inner
-def has_room_to_grow(s: State, r: int, request: int) -> bool:
-    """Whether a decode rank that grows may take a request: those that it has retracted go first."""
-    retracted = s.queues[delivered_queue(s, r)].count
-    return retracted == 0 and kept_pages(s, r, request) <= s.ranks[r].free_pages
-
-
-@inner
-def _may_resume(s: State, r: int, request: int) -> bool:
-    """Whether all that a retracted request will take is free, or nothing else runs: so one always ends."""
-    q, rank = s.requests[request], s.ranks[r]
-    most = pages_of(s, r, request, q.input_tokens + q.output_tokens + rank.verify - 1)
-    if running_requests(s, r) > 0:
-        return bool(most <= rank.free_pages)
-    return bool(min(most, kept_pages(s, r, request)) <= rank.free_pages)
-
-
-@inner
-def take_sent(s: State, r: int, request: int) -> None:
-    """Take the pages of a context on a rank that it is sent to, and count its output if that grows."""
-    q, rank = s.requests[request], s.ranks[r]
-    q.decode_pages = decode_pages(s, r, request)
-    evict(s, r, q.decode_pages)
-    take_pages(s, r, q.decode_pages)
-    if rank.grows:
-        rank.remaining += q.input_tokens + q.output_tokens - q.prompt_tokens
-        rank.outputs += q.output_tokens
-
-
-@inner
-def resume(s: State, r: int, now_s: float) -> None:
-    """Load what a decode rank has retracted back, oldest first, as far as there is room."""
-    retracted = delivered_queue(s, r)
-    while s.queues[retracted].count > 0 and _may_resume(s, r, first(s, retracted)):
-        request = pop(s, retracted)
-        q, rank = s.requests[request], s.ranks[r]
-        take_sent(s, r, request)
-        rank.remaining -= 1
-        q.private_pages = q.decode_pages
-        q.host_blocks = q.prompt_tokens
-        begin_load(s, r, request, now_s)
 
 
 @once
@@ -209,7 +158,7 @@ def _admit(s: State, r: int, request: int) -> bool:
     pages = total - (hits - loads) * rank.block_pages
     unused = unused_in_path(s, hits - loads)
     available = rank.free_pages + rank.evictable_pages - rank.unseen_pages - unused * rank.block_pages
-    if pages + (kept_pages(s, r, request) - total if rank.grows else 0) > available:
+    if pages + (_kept_pages(s, r, request) - total if rank.grows else 0) > available:
         return False
     lock_path(s, r, hits)
     evict(s, r, pages)
@@ -238,7 +187,7 @@ def _take_loaded_pages(s: State, r: int, pages: int) -> None:
 
 
 @inner
-def kept_pages(s: State, r: int, request: int) -> int:
+def _kept_pages(s: State, r: int, request: int) -> int:
     """Pages of a request and the share of output to come, its own and all others', above the watermark."""
     q, rank = s.requests[request], s.ranks[r]
     if running_requests(s, r) == 0:

@@ -20,10 +20,7 @@ def loaded_queue(s: State, r: int) -> int:
 
 @inner
 def delivered_queue(s: State, r: int) -> int:
-    """The FIFO of requests whose KV hybrid rank `r` has received and that are to decode there.
-
-    Of a decode rank, those that it has retracted.
-    """
+    """The FIFO of requests whose KV hybrid rank `r` has received and that are to decode there."""
     return 4 * s.settings[0].ranks + 2 + r
 
 
