@@ -99,6 +99,8 @@ RANGES: Final[Mapping[type, Mapping[str, Draw]]] = {
         "pp": count(1, 2),
         "ep": among((1,)),  # what it costs is the law's business, not the scheduler's
         "dp": count(1, MOST_RANKS),
+        "ffn": among((0,)),  # what accelerators for experts alone cost is the law's business too
+        "micro_batches": among((1,)),
     },
     KvGrowth: {
         "conservativeness": among((0.0, 0.0, 0.3, 0.7, 1.0)),

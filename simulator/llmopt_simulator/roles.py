@@ -50,7 +50,7 @@ def role_problems(deployment: Deployment) -> Iterator[str]:
     roles = tuple(pool.role for pool in deployment.pools)
     if roles not in ROLES[deployment.mode]:
         known = " or ".join(", ".join(each) for each in ROLES[deployment.mode])
-        yield f"{deployment.mode} serving has the pools {known}, not {', '.join(roles)}"
+        yield f"{deployment.mode} serving has the pools {known}, not {', '.join(roles) or 'none'}"
     if deployment.mode == "hybrid":
         yield from _hybrid_problems(deployment)
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -236,7 +237,7 @@ def test_a_simulated_deployment_is_a_strict_document(tmp_path: Path) -> None:
     document = json.loads(printed.stdout)
     simulation = document["simulation"]
     assert document["schema_version"] == 2
-    assert simulation["deployment"]["pools"][0]["layout"] == {"tp": 4, "pp": 1, "ep": 1, "dp": 1}
+    assert simulation["deployment"]["pools"][0]["layout"] == asdict(Layout(tp=4))
     assert simulation["metrics"]["ttft_p95_s"]["value"] > 0
     assert simulation["metrics"]["gpus"]["value"] == 8
 

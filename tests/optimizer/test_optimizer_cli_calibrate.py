@@ -19,7 +19,13 @@ from llmopt_optimizer.scenario import resolve
 from llmopt_problems import catalog, load
 from llmopt_problems.errors import ProblemError
 
-TRUTH = {"overhead_s": 5e-6, "rank_s": 1e-6, "link_efficiency": 0.6, "network_efficiency": 0.3}
+TRUTH = {
+    "overhead_s": 5e-6,
+    "rank_s": 1e-6,
+    "link_efficiency": 0.6,
+    "network_efficiency": 0.3,
+    "ramp_bytes": 1e5,
+}
 
 
 def run(*arguments: object) -> Run:

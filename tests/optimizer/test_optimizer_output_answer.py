@@ -52,7 +52,10 @@ def test_an_answer_writes_its_problem_too(result: Result, tmp_path: Path) -> Non
     assert [path.name for path in written] == ["pareto.csv", "result.json"]
     document = read_document(tmp_path / "new" / "folder")
     assert document.result == result
-    assert document.problem["verification"] == {**problem.verification.model_dump(), "seed": 7}
+    assert document.problem["verification"] == {
+        **problem.verification.model_dump(exclude_none=True),
+        "seed": 7,
+    }
     assert document.llmopt_version == llmopt.__version__
 
 

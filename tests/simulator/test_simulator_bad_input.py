@@ -134,11 +134,14 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "a turn before its answer": (lambda i: i.traffic(follows=ints(-1, 2, -1)), "request 1 follows request 2"),
     "a turn after itself": (lambda i: i.traffic(follows=ints(0, -1, -1)), "name an earlier one"),
     # deployments
-    "no pools": (lambda i: i.deployment(pools=()), r"aggregated serving has pools \('serve',\)"),
-    "pools of the other mode": (lambda i: i.deployment(pools=SPLIT), "aggregated serving has pools"),
+    "no pools": (lambda i: i.deployment(pools=()), "the pools serve, not none"),
+    "pools of the other mode": (
+        lambda i: i.deployment(pools=SPLIT),
+        "the pools serve, not prefill, decode",
+    ),
     "decode before prefill": (
         lambda i: (i.workload, replace(i.two, pools=SPLIT[::-1]), i.transfer()[2]),
-        "disaggregated serving has pools",
+        "the pools prefill, decode, not decode, prefill",
     ),
     "an unknown mode": (lambda i: i.deployment(mode="both"), "mode = 'both': choose one of"),
     "an unknown router": (lambda i: i.deployment(router="best"), "router = 'best': choose one of"),
