@@ -24,7 +24,13 @@ from llmopt_problems import catalog
 
 ACCELERATOR = catalog.accelerator("H200-SXM")
 PROVENANCE = Provenance("own", "1.0", "own.csv", "0" * 64, measured_on="2026-01-02")
-ALL_REDUCE = {"overhead_s": 5e-6, "rank_s": 1e-6, "link_efficiency": 0.6, "network_efficiency": 0.3}
+ALL_REDUCE = {
+    "overhead_s": 5e-6,
+    "rank_s": 1e-6,
+    "link_efficiency": 0.6,
+    "network_efficiency": 0.3,
+    "ramp_bytes": 1e5,
+}
 ROOFLINE = {
     "overhead_s": 5e-6,
     "compute_efficiency": 0.7,
@@ -117,7 +123,7 @@ def covered(
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     found = covered("all_reduce", reduce_rows(), ALL_REDUCE, runs=80)
-    assert set(found) == {"overhead_s", "rank_s", "link_efficiency"}
+    assert set(found) == {"overhead_s", "rank_s", "link_efficiency", "ramp_bytes"}
     # Binomial(80, 0.95) has a standard deviation of 2.4%; the Gauss–Newton approximation costs a little.
     assert all(0.87 <= share <= 1.0 for share in found.values()), found
 
